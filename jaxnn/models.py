@@ -1,0 +1,149 @@
+"""Models of the textbook. Each is a `Layer`; the size of the input comes from the data, at `init`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jaxtyping import Array
+
+from jaxnn import activations, initializers
+from jaxnn._checks import Scalar, check_number, check_size
+from jaxnn.initializers import Initializer
+from jaxnn.layers import Layer, activation, batch_norm, dense, dropout, flatten, sequential
+
+__all__ = ["linear_regression", "mlp", "perceptron", "two_layer_net"]
+
+
+def linear_regression(outputs: int = 1, *, initializer: Initializer | None = None) -> Layer:
+    """Linear regression, for `mean_squared_error`.
+
+        z = x W + b        with L = (z - y)² / 2:  ∂L/∂W = (z - y) x,  ∂L/∂b = z - y
+
+    W starts small, from `normal(0.01)`, unless an `initializer` is given. Outputs are `[batch, outputs]`: give
+    targets of that shape.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> model = nn.linear_regression()
+    >>> params, model_state, _ = model.init(jax.random.key(0), (3,))
+    >>> z, _ = model.apply(params, model_state, jnp.ones((5, 3)))
+    >>> print(params["dense1"]["W"].shape, z.shape)
+    (3, 1) (5, 1)
+    """
+    return sequential(flatten(), dense(outputs, initializer or initializers.normal(0.01)))
+
+
+def perceptron(
+    outputs: int = 1,
+    *,
+    initializer: Initializer = initializers.zeros,
+    bias_initializer: Initializer = initializers.constant(1.0),
+) -> Layer:
+    """The sign perceptron (Rosenblatt 1958), which learns by W += rate (target - sign(x W + b)) x.
+
+        y = sign(x W + b), in {-1, 1}        learned as if dy/dz were 1 (Widrow & Hoff's delta rule)
+
+    The sign has no slope, so the derivative passes straight through it. With the halved squared error,
+    `0.5 * mean_squared_error(y, targets)`, and one example a batch, plain SGD then is the perceptron's rule,
+    and a right answer changes nothing. W starts at 0 and b at 1, as in the textbook's example, w = (1, 0, 0).
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> model = nn.perceptron()
+    >>> params, model_state, _ = model.init(jax.random.key(0), (2,))
+    >>> y, _ = model.apply(params, model_state, jnp.array([[1.0, 8.0]]))
+    >>> print(y)
+    [[1.]]
+    """
+    return sequential(
+        flatten(),
+        dense(outputs, initializer, bias_initializer=bias_initializer),
+        activation(_sign_with_straight_derivative),
+    )
+
+
+def two_layer_net(
+    hidden_size: int = 50,
+    outputs: int = 10,
+    weight_init_std: Scalar = 0.01,
+    *,
+    activation: Callable[[Array], Array] = activations.sigmoid,
+) -> Layer:
+    """The textbook's first network: one hidden layer, weights from `normal(weight_init_std)`, zero biases.
+
+        logits = h(x W1 + b1) W2 + b2        h = sigmoid
+
+    The softmax belongs to the loss, `softmax_cross_entropy`. On MNIST it has 39,760 parameters.
+
+    Raises:
+        ValueError: a size below 1, or a negative `weight_init_std`.
+
+    >>> import jax, jaxnn as nn
+    >>> params, _, _ = nn.two_layer_net().init(jax.random.key(0), (28, 28, 1))
+    >>> print(sum(leaf.size for leaf in jax.tree.leaves(params)))
+    39760
+    """
+    check_size("hidden_size", hidden_size)
+    check_number("weight_init_std", weight_init_std, at_least=0)
+    return mlp([hidden_size], outputs, activation=activation, initializer=initializers.normal(weight_init_std))
+
+
+def mlp(
+    hidden_sizes: Sequence[int],
+    outputs: int,
+    *,
+    activation: Callable[[Array], Array] = activations.relu,
+    initializer: Initializer | None = None,
+    batch_norm: bool = False,
+    dropout: Scalar = 0.0,
+) -> Layer:
+    """Fully connected network (multilayer perceptron) of any depth.
+
+        per hidden layer:  dense, batch norm if asked, activation, dropout if asked;  then dense for the logits
+
+    `initializer` draws all weights; without one, `he()` where the activation is a relu and `xavier()`
+    elsewhere, as the textbook advises. `dropout` is the fraction of hidden units dropped in training.
+
+    Raises:
+        ValueError: a size below 1, or `dropout` outside [0, 1).
+
+    >>> import jax, jaxnn as nn
+    >>> model = nn.mlp([100, 50], outputs=10, batch_norm=True)
+    >>> params, model_state, output_shape = model.init(jax.random.key(0), (8, 8, 1))
+    >>> print(list(params), output_shape)
+    ['dense1', 'batch_norm1', 'dense2', 'batch_norm2', 'dense3'] (10,)
+    """
+    for number, size in enumerate(hidden_sizes, start=1):
+        check_size(f"hidden size {number}", size)
+    check_number("dropout", dropout, at_least=0, below=1)
+    if initializer is None:
+        is_relu = activation in (activations.relu, activations.leaky_relu, jax.nn.relu, jax.nn.leaky_relu)
+        initializer = initializers.he() if is_relu else initializers.xavier()
+    layers = [flatten()]
+    for size in hidden_sizes:
+        layers += _hidden_block(size, activation, initializer, batch_norm, dropout)
+    return sequential(*layers, dense(outputs, initializer))
+
+
+def _hidden_block(
+    size: int,
+    function: Callable[[Array], Array],
+    initializer: Initializer,
+    use_batch_norm: bool,
+    rate: Scalar,
+) -> list[Layer]:
+    drops = not (isinstance(rate, int | float) and rate == 0)
+    return [
+        dense(size, initializer),
+        *([batch_norm()] if use_batch_norm else []),
+        activation(function),
+        *([dropout(rate)] if drops else []),
+    ]
+
+
+@jax.custom_jvp
+def _sign_with_straight_derivative(z: Array) -> Array:
+    return activations.sign(z)
+
+
+@_sign_with_straight_derivative.defjvp
+def _straight(primals: Any, tangents: Any) -> Any:
+    return activations.sign(*primals), *tangents

@@ -1,0 +1,450 @@
+"""Training as a pure function of key, data and hyperparameters.
+
+`fit` is a whole run: `lax.scan` over the steps of an epoch inside `lax.scan` over the epochs. `jax.jit`, `jax.vmap`
+and sharding go around it. Each random draw has its own key, folded with the number of the step or epoch, so that
+step n draws the same numbers however training reached it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jaxnn._checks import check_callable, check_choice, check_examples, check_functions, check_key, check_size
+from jaxnn.layers import Layer, ModelState, Params, Shape
+from jaxnn.metrics import accuracy
+
+__all__ = [
+    "FitResult",
+    "History",
+    "TrainState",
+    "evaluate",
+    "fit",
+    "init_state",
+    "train_epoch",
+    "train_step",
+]
+
+Examples: TypeAlias = tuple[Array | np.ndarray, Array | np.ndarray]  # (x, y), such as a Dataset
+Loss: TypeAlias = Callable[[Array, Array], Array]  # (outputs, targets) -> scalar
+Metrics: TypeAlias = Mapping[str, Loss]
+Penalty: TypeAlias = Callable[[PyTree], Array]  # (params) -> scalar
+Preprocess: TypeAlias = Callable[[Array], Array]  # x -> x
+Augment: TypeAlias = Callable[[PRNGKeyArray, Array], Array]  # (key, x) -> x
+Sampling: TypeAlias = Literal["shuffle", "replacement", "in_order"]
+
+
+class TrainState(NamedTuple):
+    """All that a run carries from step to step."""
+
+    params: Params  # what the optimizer moves
+    model_state: ModelState  # what training updates otherwise
+    opt_state: PyTree  # the optimizer's own
+    key: PRNGKeyArray  # the run's key, never changed: draws fold the step into it
+    step: Int[Array, ""]  # steps taken
+
+
+class History(NamedTuple):
+    """What was measured on the way."""
+
+    loss: Float[Array, " steps"]  # of each mini-batch, penalty included
+    train: dict[str, Float[Array, " epochs"]]  # each metric on the whole training data, after each epoch
+    validation: dict[str, Float[Array, " epochs"]]  # "loss" and each metric on the validation data
+
+
+class FitResult(NamedTuple):
+    """What `fit` returns."""
+
+    params: Params
+    model_state: ModelState
+    opt_state: PyTree
+    history: History
+
+
+def init_state(
+    model: Layer, optimizer: optax.GradientTransformation, input_shape: Shape, key: PRNGKeyArray
+) -> TrainState:
+    """The state before the first step: initial weights from `key`, the optimizer's zeros, step 0.
+
+    `input_shape` is that of one example, without the batch axis.
+
+    Raises:
+        TypeError: `key` is no PRNG key.
+        ValueError: the model cannot take such examples.
+
+    >>> import jax, jaxnn as nn
+    >>> state = nn.init_state(nn.mlp([4], 2), nn.sgd(0.1), (3,), jax.random.key(0))
+    >>> print(state.params["dense1"]["W"].shape, state.step)
+    (3, 4) 0
+    """
+    check_key("key", key)
+    init_key, run_key = jax.random.split(key)
+    params, model_state, _ = model.init(init_key, input_shape)
+    return TrainState(params, model_state, optimizer.init(params), run_key, jnp.zeros((), jnp.int32))
+
+
+def train_step(
+    model: Layer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    x: Array,
+    y: Array,
+    *,
+    penalty: Penalty | None = None,
+    preprocess: Preprocess | None = None,
+    augment: Augment | None = None,
+) -> tuple[TrainState, Float[Array, ""]]:
+    """One mini-batch: gradient of the loss, one update. Returns the next state and the loss before the update.
+
+        L = loss(model(params, augment(preprocess(x))), y) + penalty(params)
+        params <- params + update,    update, opt_state = optimizer(∂L/∂params, opt_state, params)
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
+    >>> state = nn.init_state(model, optimizer, (1,), jax.random.key(0))
+    >>> x, y = jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [4.0]])
+    >>> for _ in range(100):
+    ...     state, loss = nn.train_step(model, nn.mean_squared_error, optimizer, state, x, y)
+    >>> print(f"{loss:.3f}")
+    0.001
+    """
+    keys = _split_by_purpose(state.key)
+    if preprocess is not None:
+        x = preprocess(x)
+    if augment is not None:
+        x = augment(jax.random.fold_in(keys.augment, state.step), x)
+    layer_key = jax.random.fold_in(keys.layers, state.step)
+
+    def objective(params: Params) -> tuple[Array, ModelState]:
+        outputs, model_state = model.apply(params, state.model_state, x, training=True, key=layer_key)
+        value = loss(outputs, y)
+        if penalty is not None:
+            value = value + penalty(params)
+        if jnp.shape(value) != ():
+            raise ValueError(f"the loss has shape {jnp.shape(value)}; expected a scalar, the mean over the batch")
+        return value, model_state
+
+    (value, model_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, model_state, opt_state, state.key, state.step + 1), value
+
+
+def train_epoch(
+    model: Layer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    train: Examples,
+    *,
+    batch_size: int = 100,
+    data_key: PRNGKeyArray | None = None,
+    sampling: Sampling = "shuffle",
+    penalty: Penalty | None = None,
+    preprocess: Preprocess | None = None,
+    augment: Augment | None = None,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """One pass over the data, as one `lax.scan`. Returns the next state and the loss of each step.
+
+    An epoch has `len(x) // batch_size` steps. `sampling` says which examples they see: "shuffle" a fresh
+    permutation each epoch, whose last `len(x) % batch_size` examples wait for the next; "replacement" a fresh
+    random choice each step, as the textbook does; "in_order" the data as it lies. Without a `data_key` the order
+    comes from the state's key.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
+    >>> state = nn.init_state(model, optimizer, (1,), jax.random.key(0))
+    >>> x = jnp.linspace(-1, 1, 100).reshape(100, 1)
+    >>> state, losses = nn.train_epoch(
+    ...     model, nn.mean_squared_error, optimizer, state, (x, 3 * x), batch_size=10
+    ... )
+    >>> print(losses.shape, state.step)
+    (10,) 10
+    """
+    x, y = jnp.asarray(train[0]), jnp.asarray(train[1])
+    data_key = _split_by_purpose(state.key).data if data_key is None else data_key
+    steps = len(x) // batch_size
+    indices = epoch_indices(data_key, state.step // steps, len(x), batch_size, sampling)
+
+    def step(state: TrainState, index: Int[Array, " batch"]) -> tuple[TrainState, Float[Array, ""]]:
+        return train_step(
+            model,
+            loss,
+            optimizer,
+            state,
+            x[index],
+            y[index],
+            penalty=penalty,
+            preprocess=preprocess,
+            augment=augment,
+        )
+
+    return jax.lax.scan(step, state, indices)
+
+
+def evaluate(
+    model: Layer,
+    params: Params,
+    model_state: ModelState,
+    data: Examples,
+    metrics: Metrics | None = None,
+    *,
+    preprocess: Preprocess | None = None,
+    batch_size: int = 1000,
+) -> dict[str, Array]:
+    """Each metric on all of the data, at inference (no dropout, running moments in batch norm).
+
+    A metric is a function `(outputs, targets) -> mean over the batch`, as losses are; without `metrics` it is
+    `{"accuracy": accuracy}`. The last batch may be smaller and weighs as many examples as it has: every example
+    counts once. `batch_size` bounds memory and leaves the result alone.
+
+    Raises:
+        ValueError: a batch size below 1, or data that does not fit the contract.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> model = nn.linear_regression(outputs=2)
+    >>> params, model_state, _ = model.init(jax.random.key(0), (3,))
+    >>> data = (jnp.ones((7, 3)), jnp.zeros((7, 2)))
+    >>> print(list(nn.evaluate(model, params, model_state, data, {"error": nn.mean_squared_error})))
+    ['error']
+    """
+    metrics = {"accuracy": accuracy} if metrics is None else metrics
+    check_size("batch_size", batch_size)
+    check_examples("data", data, outputs=None)
+    x, y = jnp.asarray(data[0]), jnp.asarray(data[1])
+    batch_size = min(batch_size, len(x))
+    full, rest = divmod(len(x), batch_size)
+
+    def of_batch(start: int | Array, size: int) -> dict[str, Array]:
+        batch = jax.lax.dynamic_slice_in_dim(x, start, size)
+        targets = jax.lax.dynamic_slice_in_dim(y, start, size)
+        batch = batch if preprocess is None else preprocess(batch)
+        outputs, _ = model.apply(params, model_state, batch, training=False)
+        return {name: metric(outputs, targets) for name, metric in metrics.items()}
+
+    starts = jnp.arange(full) * batch_size
+    means = jax.lax.map(lambda start: of_batch(start, batch_size), starts)
+    if not rest:
+        return jax.tree.map(lambda mean: jnp.mean(mean, axis=0), means)
+    return jax.tree.map(
+        lambda mean, last: (jnp.sum(mean, axis=0) * batch_size + last * rest) / len(x),
+        means,
+        of_batch(full * batch_size, rest),
+    )
+
+
+def fit(
+    model: Layer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    train: Examples,
+    *,
+    key: PRNGKeyArray,
+    epochs: int = 10,
+    batch_size: int = 100,
+    validation: Examples | None = None,
+    metrics: Metrics | None = None,
+    penalty: Penalty | None = None,
+    data_key: PRNGKeyArray | None = None,
+    sampling: Sampling = "shuffle",
+    preprocess: Preprocess | None = None,
+    augment: Augment | None = None,
+) -> FitResult:
+    """Train a model: a pure function of key, data and hyperparameters, for `jax.jit` and `jax.vmap` to go around.
+
+    Args:
+        model: a `Layer`, such as `mlp([100], outputs=10)`.
+        loss: `(outputs, targets) -> scalar`, the mean over the batch.
+        optimizer: an `optax.GradientTransformation`, jaxnn's or optax's. Its rate may be traced.
+        train: the training data `(x, y)`; `x [n, …]`, `y [n]` integer labels or `[n, outputs]` targets.
+        key: initial weights, dropout and augmentation; and the order of the examples, unless `data_key` is given.
+        epochs: passes over the data, of `n // batch_size` steps each.
+        batch_size: examples per step.
+        validation: data `(x, y)` that is only measured.
+        metrics: `{name: (outputs, targets) -> mean over the batch}`, measured after each epoch on all of the
+            training data and of `validation`. None is `{"accuracy": accuracy}` if `y` are integer labels and
+            `{}` otherwise; with `{}` no pass over the training data is made.
+        penalty: `(params) -> scalar`, added to the loss, such as `l2_penalty(1e-4)`.
+        data_key: order of the examples alone. Runs that share it see the same mini-batches, a paired comparison,
+            and under `vmap` their first layers become one large matrix product.
+        sampling: "shuffle", "replacement" or "in_order"; see `train_epoch`.
+        preprocess: `x -> x` inside the step, so that pixels can stay uint8 in memory.
+        augment: `(key, x) -> x` inside the step, in training only.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit, before any work. Labels out of range and values that
+            are not finite are found where the arrays are concrete: under `jit` nothing can be raised.
+
+    >>> import jax, jaxnn as nn
+    >>> train, validation, test = nn.data.load("digits")
+    >>> scale = nn.data.min_max(train.x, axis=None)
+    >>> result = nn.fit(
+    ...     nn.mlp([32], outputs=10), nn.softmax_cross_entropy, nn.adam(0.01), train,
+    ...     key=jax.random.key(0), epochs=5, validation=validation, preprocess=scale,
+    ... )
+    >>> print(bool(result.history.validation["accuracy"][-1] > 0.85))
+    True
+    """
+    metrics = default_metrics(train) if metrics is None else metrics
+    check_run(
+        model,
+        loss,
+        optimizer,
+        train,
+        key=key,
+        epochs=epochs,
+        batch_size=batch_size,
+        validation=validation,
+        metrics=metrics,
+        penalty=penalty,
+        data_key=data_key,
+        sampling=sampling,
+        preprocess=preprocess,
+        augment=augment,
+    )
+
+    def epoch(state: TrainState, _: None) -> tuple[TrainState, History]:
+        state, losses = train_epoch(
+            model,
+            loss,
+            optimizer,
+            state,
+            train,
+            batch_size=batch_size,
+            data_key=data_key,
+            sampling=sampling,
+            penalty=penalty,
+            preprocess=preprocess,
+            augment=augment,
+        )
+        return state, History(losses, *measure(model, loss, state, train, validation, metrics, preprocess))
+
+    state = init_state(model, optimizer, train[0].shape[1:], key)
+    state, history = jax.lax.scan(epoch, state, length=epochs)
+    history = history._replace(loss=history.loss.reshape(-1))
+    return FitResult(state.params, state.model_state, state.opt_state, history)
+
+
+def measure(
+    model: Layer,
+    loss: Loss,
+    state: TrainState,
+    train: Examples,
+    validation: Examples | None,
+    metrics: Metrics,
+    preprocess: Preprocess | None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The metrics after an epoch, on the training data and on the validation data (there with the loss)."""
+    on_train: dict[str, Array] = {}
+    on_validation: dict[str, Array] = {}
+    if metrics:
+        on_train = evaluate(model, state.params, state.model_state, train, metrics, preprocess=preprocess)
+    if validation is not None:
+        on_validation = evaluate(
+            model, state.params, state.model_state, validation, {"loss": loss, **metrics}, preprocess=preprocess
+        )
+    return on_train, on_validation
+
+
+def epoch_indices(
+    data_key: PRNGKeyArray, epoch: int | Array, examples: int, batch_size: int, sampling: Sampling
+) -> Int[Array, "steps batch"]:
+    """Which examples each step of an epoch sees; a function of key and epoch alone."""
+    key = jax.random.fold_in(data_key, epoch)
+    shape = (examples // batch_size, batch_size)
+    if sampling == "replacement":
+        return jax.random.randint(key, shape, 0, examples)
+    order = jax.random.permutation(key, examples) if sampling == "shuffle" else jnp.arange(examples)
+    return order[: shape[0] * shape[1]].reshape(shape)
+
+
+def default_metrics(train: Examples) -> Metrics:
+    """Accuracy, where the targets are integer labels."""
+    y = train[1] if isinstance(train, tuple) and len(train) == 2 else None
+    has_labels = y is not None and jnp.ndim(y) == 1 and jnp.issubdtype(jnp.result_type(y), jnp.integer)
+    return {"accuracy": accuracy} if has_labels else {}
+
+
+def check_run(
+    model: Layer,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    train: Examples,
+    *,
+    key: PRNGKeyArray,
+    epochs: int,
+    batch_size: int,
+    validation: Examples | None,
+    metrics: Metrics,
+    penalty: Penalty | None,
+    data_key: PRNGKeyArray | None,
+    sampling: Sampling,
+    preprocess: Preprocess | None,
+    augment: Augment | None,
+) -> None:
+    """Refuse arguments that do not fit, in one sentence, before anything is compiled."""
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a Layer, such as mlp([100], outputs=10); got {type(model).__name__}")
+    check_callable("loss", loss, "(outputs, targets) -> scalar")
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(f"optimizer must be made by sgd(…), adam(…) or optax; got {type(optimizer).__name__}")
+    check_key("key", key)
+    if data_key is not None:
+        check_key("data_key", data_key)
+    check_size("epochs", epochs)
+    check_choice("sampling", sampling, get_args(Sampling))
+    check_functions(
+        penalty=(penalty, "(params) -> scalar"),
+        preprocess=(preprocess, "(x) -> x"),
+        augment=(augment, "(key, x) -> x"),
+        **{f"metric {name!r}": (metric, "(outputs, targets) -> scalar") for name, metric in metrics.items()},
+    )
+    check_examples("train", train, outputs=None)
+    check_size("batch_size", batch_size)
+    if batch_size > len(train[0]):
+        raise ValueError(f"batch_size is {batch_size}, but there are only {len(train[0])} training examples")
+
+    # One step and one evaluation on shapes alone: what does not fit together is found before compiling.
+    def rehearse(key: PRNGKeyArray, x: Array, y: Array) -> Array:
+        state = init_state(model, optimizer, x.shape[1:], key)
+        train_step(
+            model, loss, optimizer, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment
+        )
+        x = x if preprocess is None else preprocess(x)
+        outputs, _ = model.apply(state.params, state.model_state, x, training=False)
+        for name, metric in metrics.items():
+            if not jnp.issubdtype(jnp.result_type(metric(outputs, y)), jnp.floating):
+                raise TypeError(f"metric {name!r} must return a float, the mean over the batch")
+        return outputs
+
+    def outputs_of(x: Any, y: Any) -> int | None:
+        batch = [jax.ShapeDtypeStruct((batch_size, *part.shape[1:]), part.dtype) for part in (x, y)]
+        outputs = jax.eval_shape(rehearse, key, *batch)
+        return outputs.shape[-1] if outputs.ndim == 2 else None
+
+    for name, examples in {"train": train, "validation": validation}.items():
+        if examples is None:
+            continue
+        check_examples(name, examples, outputs=None)
+        if examples[0].shape[1:] != train[0].shape[1:]:
+            raise ValueError(
+                f"validation.x has examples of shape {examples[0].shape[1:]}, and train.x of {train[0].shape[1:]}"
+            )
+        check_examples(name, examples, outputs=outputs_of(*examples))
+
+
+class _Keys(NamedTuple):
+    """One key per purpose."""
+
+    data: PRNGKeyArray
+    layers: PRNGKeyArray
+    augment: PRNGKeyArray
+
+
+def _split_by_purpose(key: PRNGKeyArray) -> _Keys:
+    return _Keys(*jax.random.split(key, 3))
