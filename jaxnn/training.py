@@ -358,8 +358,11 @@ def epoch_indices(
     key = jax.random.fold_in(data_key, epoch)
     shape = (examples // batch_size, batch_size)
     if sampling == "replacement":
-        return jax.random.randint(key, shape, 0, examples)
-    order = jax.random.permutation(key, examples) if sampling == "shuffle" else jnp.arange(examples)
+        order = jax.random.randint(key, (shape[0] * shape[1],), 0, examples)
+    elif sampling == "shuffle":
+        order = jax.random.permutation(key, examples)
+    else:
+        order = jnp.arange(examples)
     return order[: shape[0] * shape[1]].reshape(shape)
 
 

@@ -39,6 +39,12 @@ class Source:
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     """Of one example."""
+    brightest: int
+    """Value of a white pixel."""
+    box: int
+    """Pixels that the longer side of what is drawn fills."""
+    centred_by_mass: bool
+    """Whether what is drawn is centred by its mass, else by its outline."""
     files: tuple[IdxFile, ...] = ()
     """Training images, training labels, test images, test labels; none if the data set is built in."""
     mirrors: tuple[str, ...] = ()
@@ -48,12 +54,15 @@ _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 _SOURCES = (
-    Source("digits", "handwritten digits of 8x8 pixels, built in (scikit-learn)", _DIGITS, (8, 8, 1)),
+    Source("digits", "handwritten digits of 8x8 pixels, built in (scikit-learn)", _DIGITS, (8, 8, 1), 16, 8, False),
     Source(
         "mnist",
         "handwritten digits of 28x28 pixels (LeCun, Cortes & Burges 1998)",
         _DIGITS,
         (28, 28, 1),
+        255,
+        20,
+        True,
         (
             IdxFile(
                 "train-images-idx3-ubyte",
@@ -86,6 +95,9 @@ _SOURCES = (
         "clothes of 28x28 pixels (Xiao, Rasul & Vollgraf 2017)",
         _FASHION,
         (28, 28, 1),
+        255,
+        28,
+        False,
         (
             IdxFile(
                 "train-images-idx3-ubyte",

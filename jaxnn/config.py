@@ -1,0 +1,216 @@
+"""The settings of a run, as the command takes them and `config.json` keeps them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import optax
+import tyro
+from jax import Array
+
+from jaxnn import activations, models, optimizers
+from jaxnn._checks import check_choice, check_number, check_size
+from jaxnn.layers import Layer
+
+__all__ = ["ACTIVATIONS", "OPTIMIZERS", "PRESETS", "TrainConfig", "build_model", "build_optimizer", "resolve"]
+
+
+def _of_the_model(metavar: str) -> Any:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="(default: the model's; see jaxnn models)")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a network and keep the run in a folder: settings, weights, figures, curves.
+
+    Without any option it trains an mlp on the built-in digits, in seconds.
+    """
+
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "digits"
+    """Data set to learn; jaxnn data lists them."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder that holds the data set's files. Without it: $JAXNN_DATA, the cache, or a download."""
+    model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mlp"
+    """Network to train; jaxnn models lists them."""
+    hidden_sizes: Annotated[tuple[int, ...] | None, _of_the_model("INT ...")] = None
+    """Units of each hidden layer, such as 200 100."""
+    activation: Annotated[str | None, _of_the_model("NAME")] = None
+    """What hidden units compute: relu, leaky_relu, sigmoid, tanh, identity."""
+    batch_norm: Annotated[bool | None, _of_the_model("True|False")] = None
+    """Normalise each hidden layer over the mini-batch."""
+    dropout: Annotated[float | None, _of_the_model("FLOAT")] = None
+    """Fraction of hidden units dropped at random in training, from 0 to below 1."""
+    weight_init_std: Annotated[float | None, _of_the_model("FLOAT")] = None
+    """Standard deviation of the initial weights (two-layer-net)."""
+    optimizer: Annotated[str | None, _of_the_model("NAME")] = None
+    """Rule of the updates: sgd, momentum, adagrad, rmsprop, adam."""
+    learning_rate: Annotated[float | None, _of_the_model("FLOAT")] = None
+    """Size of the steps. Too small learns slowly, too large diverges."""
+    weight_decay: Annotated[float, tyro.conf.arg(metavar="FLOAT")] = 0.0
+    """Strength of the penalty on large weights, 1/2 · weight_decay · (sum of squared weights)."""
+    epochs: Annotated[int | None, _of_the_model("INT")] = None
+    """Passes over the training data."""
+    batch_size: Annotated[int | None, _of_the_model("INT")] = None
+    """Examples per step."""
+    sampling: Annotated[str | None, _of_the_model("NAME")] = None
+    """How an epoch draws its examples: shuffle (each once), replacement (at random each step), in_order."""
+    seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
+    """Random seed; the same seed and settings give the same network."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a new one in runs/)")] = None
+    """Folder for the run; it must not exist yet."""
+    debug: bool = False
+    """Show the whole traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model by name, and the settings that go with it."""
+
+    description: str
+    settings: dict[str, Any]
+    """Of the model's own flags; a flag that is not among them is refused."""
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    sampling: str
+    epochs: int | None = None
+    steps: int | None = None
+    """Mini-batches in all, where the textbook counts so: the epochs follow from the size of the data."""
+
+
+PRESETS = {
+    "mlp": Preset(
+        "fully connected network of any depth, relu, batch norm, dropout",
+        {"hidden_sizes": (200, 100), "activation": "relu", "batch_norm": True, "dropout": 0.2},
+        optimizer="adam",
+        learning_rate=0.002,
+        batch_size=100,
+        sampling="shuffle",
+        epochs=30,
+    ),
+    "two-layer-net": Preset(
+        "the textbook's first network: one hidden layer, sigmoid, 10,000 steps of plain SGD",
+        {"hidden_sizes": (50,), "activation": "sigmoid", "weight_init_std": 0.01},
+        optimizer="sgd",
+        learning_rate=0.1,
+        batch_size=100,
+        sampling="replacement",
+        steps=10_000,
+    ),
+}
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": optimizers.sgd,
+    "momentum": optimizers.momentum,
+    "adagrad": optimizers.adagrad,
+    "rmsprop": optimizers.rmsprop,
+    "adam": optimizers.adam,
+}
+
+# Rates that are reasonable for small networks; a preset's own is for its own optimizer.
+_LEARNING_RATES = {"sgd": 0.1, "momentum": 0.01, "adagrad": 0.01, "rmsprop": 0.001, "adam": 0.001}
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": activations.relu,
+    "leaky_relu": activations.leaky_relu,
+    "sigmoid": activations.sigmoid,
+    "tanh": activations.tanh,
+    "identity": activations.identity,
+}
+
+_MODEL_FLAGS = ("hidden_sizes", "activation", "batch_norm", "dropout", "weight_init_std")
+
+
+def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
+    """Fill in what was left to the model, and refuse settings that are out of range or not this model's."""
+    check_names(config)
+    preset = PRESETS[config.model]
+    filled = dict(preset.settings)
+    for flag in _MODEL_FLAGS:
+        value = getattr(config, flag)
+        if value is None:
+            continue
+        if flag not in preset.settings:
+            raise ValueError(f"--{flag.replace('_', '-')} is no setting of {config.model}; see jaxnn models")
+        filled[flag] = value
+    optimizer = config.optimizer or preset.optimizer
+    own_rate = preset.learning_rate if optimizer == preset.optimizer else _LEARNING_RATES[optimizer]
+    batch_size = preset.batch_size if config.batch_size is None else config.batch_size
+    check_size("--batch-size", batch_size)
+    if batch_size > train_examples:
+        raise ValueError(f"--batch-size is {batch_size}, but there are only {train_examples} training examples")
+    steps_per_epoch = train_examples // batch_size
+    own_epochs = preset.epochs or -(-(preset.steps or 1) // steps_per_epoch)
+    resolved = replace(
+        config,
+        **filled,
+        optimizer=optimizer,
+        learning_rate=own_rate if config.learning_rate is None else config.learning_rate,
+        batch_size=batch_size,
+        sampling=config.sampling or preset.sampling,
+        epochs=own_epochs if config.epochs is None else config.epochs,
+    )
+    check_size("--epochs", resolved.epochs)
+    return resolved
+
+
+def check_names(config: TrainConfig) -> None:
+    """Refuse unknown names and numbers out of range: all that can be said before the data is read."""
+    check_choice("model", config.model, list(PRESETS))
+    for name, choices in {
+        "optimizer": OPTIMIZERS,
+        "activation": ACTIVATIONS,
+        "sampling": ("shuffle", "replacement", "in_order"),
+    }.items():
+        value = getattr(config, name)
+        if value is not None:
+            check_choice(name, value, list(choices))
+    for name in ("learning_rate", "weight_decay", "weight_init_std"):
+        value = getattr(config, name)
+        if value is not None:
+            check_number(f"--{name.replace('_', '-')}", value, at_least=0)
+    if config.dropout is not None:
+        check_number("--dropout", config.dropout, at_least=0, below=1)
+    check_size("--seed", config.seed, at_least=0)
+    for name in ("epochs", "batch_size"):
+        value = getattr(config, name)
+        if value is not None:
+            check_size(f"--{name.replace('_', '-')}", value)
+    for size in config.hidden_sizes or ():
+        check_size("--hidden-sizes", size)
+    if config.model == "two-layer-net" and config.hidden_sizes is not None and len(config.hidden_sizes) != 1:
+        raise ValueError(f"--hidden-sizes of two-layer-net is one number; got {len(config.hidden_sizes)}")
+
+
+def build_model(config: TrainConfig, outputs: int) -> Layer:
+    """The network of a resolved config."""
+    assert config.hidden_sizes is not None and config.activation is not None
+    activation = ACTIVATIONS[config.activation]
+    if config.model == "two-layer-net":
+        assert config.weight_init_std is not None
+        return models.two_layer_net(*config.hidden_sizes, outputs, config.weight_init_std, activation=activation)
+    return models.mlp(
+        config.hidden_sizes,
+        outputs,
+        activation=activation,
+        batch_norm=bool(config.batch_norm),
+        dropout=config.dropout or 0.0,
+    )
+
+
+def build_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """The optimizer of a resolved config; its rate is part of its state, not of the compiled program."""
+    assert config.optimizer is not None
+    return optax.inject_hyperparams(OPTIMIZERS[config.optimizer])(learning_rate=config.learning_rate)
+
+
+def from_json(values: dict[str, Any]) -> TrainConfig:
+    """The config that `config.json` holds; unknown or missing settings are refused."""
+    known = {field.name for field in fields(TrainConfig)}
+    for name in sorted(values.keys() ^ known):
+        state = "is missing" if name in known else "is unknown"
+        raise ValueError(f"its setting {name!r} {state}: it was written by another version of jaxnn")
+    paths = {name: Path(values[name]) for name in ("data_dir", "out") if values[name] is not None}
+    sizes = values["hidden_sizes"]
+    return TrainConfig(**{**values, **paths, "hidden_sizes": None if sizes is None else tuple(sizes)})

@@ -1,0 +1,77 @@
+"""What a person sees while a network learns: a bar on a terminal, plain lines elsewhere."""
+
+import math
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from jaxnn.runner import EpochReport
+
+__all__ = ["EpochProgress", "format_seconds"]
+
+_PLAIN_LINES = 20
+
+
+class EpochProgress:
+    """Shows an `EpochReport` after each epoch; a context manager, given to `runner.train` as `report`."""
+
+    def __init__(self, epochs: int, console: Console) -> None:
+        self._console = console
+        self._every = math.ceil(epochs / _PLAIN_LINES)
+        self._bar = Progress(
+            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            console=console,
+        )
+        self._task = self._bar.add_task("compiling …", total=epochs)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def __call__(self, report: EpochReport) -> None:
+        """Show one epoch."""
+        text = describe(report)
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=report.epoch, description=text)
+        elif report.epoch in (1, report.epochs) or report.epoch % self._every == 0:
+            self._console.print(f"epoch {report.epoch}/{report.epochs}  {text}", soft_wrap=True, highlight=False)
+
+
+def describe(report: EpochReport) -> str:
+    """One line of an epoch's figures.
+
+    >>> print(describe(EpochReport(1, 10, 0.5, {"accuracy": 0.9}, {"loss": 0.6, "accuracy": 0.8}, 1e5, 90.0)))
+    loss 0.500  accuracy 0.900  validation loss 0.600  validation accuracy 0.800  100,000 examples/s  1 min 30 s left
+    """
+    figures = [f"loss {report.loss:.3f}"]
+    figures += [f"{name} {value:.3f}" for name, value in report.train.items()]
+    figures += [f"validation {name} {value:.3f}" for name, value in report.validation.items()]
+    figures += [f"{report.examples_per_second:,.0f} examples/s"]
+    if report.epoch < report.epochs:
+        figures += [f"{format_seconds(report.seconds_left)} left"]
+    return "  ".join(figures)
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration in words.
+
+    >>> print(format_seconds(0.42), format_seconds(75), format_seconds(7260), sep=", ")
+    0.4 s, 1 min 15 s, 2 h 01 min
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
