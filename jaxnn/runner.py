@@ -1,13 +1,15 @@
 """The host loop: the same arithmetic as `fit`, an epoch at a time, for people rather than programs."""
 
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 import optax
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.training import (
@@ -28,6 +30,10 @@ from jaxnn.training import (
 )
 
 __all__ = ["DivergedError", "EpochReport", "RunResult", "train"]
+
+
+Learned: TypeAlias = tuple[Params, ModelState]
+Measured: TypeAlias = tuple[dict[str, Array], dict[str, Array]]
 
 
 class DivergedError(RuntimeError):
@@ -80,8 +86,9 @@ def train(
     """Train a model from the host, an epoch at a time.
 
     The arguments are those of `fit`, and so are the numbers, to rounding: the same keys draw the same weights and
-    batches. Every epoch runs the same compiled program, so a run equals itself bit for bit. In between,
-    `report` is called, and Ctrl-C is heard: it ends the run with what the finished epochs have learned.
+    batches. Every epoch runs the same compiled program, so a run equals itself bit for bit. While an epoch
+    trains, the one before it is measured and given to `report`, and Ctrl-C is heard: it ends the run with what
+    the finished epochs have learned.
 
     Raises:
         TypeError, ValueError: arguments that do not fit, before any work.
@@ -122,10 +129,8 @@ def train(
     def start(key: PRNGKeyArray) -> TrainState:
         return init_state(model, optimizer, train[0].shape[1:], key)
 
-    def one_epoch(
-        state: TrainState, train: Examples, validation: Examples | None
-    ) -> tuple[TrainState, History]:
-        state, losses = train_epoch(
+    def one_epoch(state: TrainState, train: Examples) -> tuple[TrainState, Array]:
+        return train_epoch(
             model,
             loss,
             optimizer,
@@ -138,43 +143,74 @@ def train(
             preprocess=preprocess,
             augment=augment,
         )
-        return state, History(losses, *measure(model, loss, state, train, validation, metrics, preprocess))
 
+    def measured(learned: Learned, train: Examples, validation: Examples | None) -> Measured:
+        return measure(model, loss, *learned, train, validation, metrics, preprocess)
+
+    # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
+    here, *others = jax.local_devices()
+    beside = others[0] if others else here
     began = time.perf_counter()
-    state = jax.jit(start)(key)
-    # The state is not donated: if Ctrl-C cuts an epoch off, the one before it is still there.
-    compiled = jax.jit(one_epoch).lower(state, train, validation).compile()
-    train, validation = jax.device_put((train, validation))
+    state_shape = jax.eval_shape(start, key)
+    data, data_beside = jax.device_put(train, here), jax.device_put((train, validation), beside)
+    learned_shape = _on(beside, (state_shape.params, state_shape.model_state))
+    programs = (
+        jax.jit(start).lower(key),
+        jax.jit(one_epoch).lower(_on(here, state_shape), data),
+        jax.jit(measured).lower(learned_shape, *data_beside),
+    )
+    with ThreadPoolExecutor() as pool:
+        run_start, run_epoch, run_measured = pool.map(lambda program: program.compile(), programs)
+    state = jax.device_put(run_start(key), here)
     compile_seconds = time.perf_counter() - began
 
+    # The states are not donated: when Ctrl-C cuts an epoch off, the one before it is still there.
+    reached = state
     finished: list[History] = []
+    in_flight: deque[tuple[TrainState, History]] = deque()
+
+    def settle() -> None:
+        nonlocal reached
+        next_state, history = in_flight.popleft()
+        _wait(history)
+        history = jax.tree.map(np.asarray, history)
+        _check_loss(history.loss, len(finished), epochs)
+        reached = next_state
+        finished.append(history)
+        if report is not None:
+            report(_report(finished, epochs, len(train[0]), time.perf_counter() - began))
+
     interrupted = False
     began = time.perf_counter()
     try:
-        while len(finished) < epochs:
-            next_state, measured = compiled(state, train, validation)
-            _wait(measured)
-            measured = jax.tree.map(np.asarray, measured)
-            _check_loss(measured.loss, len(finished), epochs)
-            state = next_state
-            finished.append(measured)
-            if report is not None:
-                report(_report(finished, epochs, len(train[0]), time.perf_counter() - began))
+        for _ in range(epochs):
+            state, losses = run_epoch(state, data)
+            learned = jax.device_put((state.params, state.model_state), beside)
+            in_flight.append((state, History(losses, *run_measured(learned, *data_beside))))
+            if len(in_flight) == 2:
+                settle()
+        settle()
     except KeyboardInterrupt:
         if not finished:
             raise
-        interrupted = True
+        interrupted = len(finished) < epochs
     run_seconds = time.perf_counter() - began
     return RunResult(
-        state.params,
-        state.model_state,
-        state.opt_state,
+        reached.params,
+        reached.model_state,
+        reached.opt_state,
         _join(finished),
         len(finished),
-        interrupted and len(finished) < epochs,
+        interrupted,
         compile_seconds,
         run_seconds,
     )
+
+
+def _on(device: jax.Device, shapes: PyTree) -> PyTree:
+    """Shapes of arrays that will lie on a device."""
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
 def _wait(values: Any) -> None:
@@ -183,7 +219,7 @@ def _wait(values: Any) -> None:
     leaves = jax.tree.leaves(values)
     while not all(leaf.is_ready() for leaf in leaves):
         time.sleep(pause)
-        pause = min(1.2 * pause, 0.02)
+        pause = min(1.2 * pause, 0.002)
 
 
 def _check_loss(losses: np.ndarray, epochs_before: int, epochs: int) -> None:

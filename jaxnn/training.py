@@ -322,7 +322,7 @@ def fit(
             preprocess=preprocess,
             augment=augment,
         )
-        return state, History(losses, *measure(model, loss, state, train, validation, metrics, preprocess))
+        return state, History(losses, *measure(model, loss, state.params, state.model_state, train, validation, metrics, preprocess))
 
     state = init_state(model, optimizer, train[0].shape[1:], key)
     state, history = jax.lax.scan(epoch, state, length=epochs)
@@ -333,7 +333,8 @@ def fit(
 def measure(
     model: Layer,
     loss: Loss,
-    state: TrainState,
+    params: Params,
+    model_state: ModelState,
     train: Examples,
     validation: Examples | None,
     metrics: Metrics,
@@ -343,10 +344,10 @@ def measure(
     on_train: dict[str, Array] = {}
     on_validation: dict[str, Array] = {}
     if metrics:
-        on_train = evaluate(model, state.params, state.model_state, train, metrics, preprocess=preprocess)
+        on_train = evaluate(model, params, model_state, train, metrics, preprocess=preprocess)
     if validation is not None:
         on_validation = evaluate(
-            model, state.params, state.model_state, validation, {"loss": loss, **metrics}, preprocess=preprocess
+            model, params, model_state, validation, {"loss": loss, **metrics}, preprocess=preprocess
         )
     return on_train, on_validation
 
