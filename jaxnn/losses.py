@@ -49,7 +49,9 @@ def mean_absolute_error(outputs: Float[Array, "*shape"], targets: Num[Array, "..
     >>> print(nn.mean_absolute_error(jnp.array([[1.0], [2.0]]), jnp.array([[0.0], [4.0]])))
     1.5
     """
-    return jnp.mean(jnp.abs(_difference(outputs, targets)))
+    difference = _difference(outputs, targets)
+    # JAX's derivative of abs at 0 is 1.
+    return jnp.mean(jnp.where(difference == 0, 0, jnp.abs(difference)))
 
 
 def cross_entropy(
@@ -109,7 +111,7 @@ def softmax_cross_entropy(
     # Any index would do for m, so the derivative treats it as fixed and is exact at ties too.
     is_largest = class_index(logits) == jnp.argmax(logits, axis=-1, keepdims=True).astype(jnp.int32)
     largest = jnp.sum(jnp.where(is_largest, logits, 0), axis=-1, keepdims=True)
-    shifted = logits - largest
+    shifted = jnp.where(is_largest, 0, logits - largest)  # 0 by itself, so that no slope 1 - 1 cancels there
     rest = jnp.sum(jnp.where(is_largest, 0, jnp.exp(shifted)), axis=-1, keepdims=True)
     return _mean_over_classes(weights, jnp.log1p(rest) - shifted)
 

@@ -34,13 +34,13 @@ def plot_history(history: History, title: str = "") -> "Figure":
     loss = np.asarray(history.loss)
     steps = np.arange(1, len(loss) + 1)
     epochs = len(next(iter({**history.train, **history.validation}.values()), ()))
-    axes[0].plot(steps, loss, color=_TRAIN, alpha=0.25, linewidth=0.8)
+    axes[0].plot(steps, loss, color=_TRAIN, alpha=0.35, linewidth=0.8, label="training, each step")
     if epochs:
-        ends = steps.reshape(epochs, -1)[:, -1]
-        axes[0].plot(ends, loss.reshape(epochs, -1).mean(axis=1), color=_TRAIN, label="training, mean of the epoch")
+        by_epoch = steps.reshape(epochs, -1)
+        axes[0].plot(by_epoch.mean(axis=1), loss.reshape(epochs, -1).mean(axis=1), color=_TRAIN, label="its mean")
         if "loss" in history.validation:
-            axes[0].plot(ends, history.validation["loss"], color=_VALIDATION, label="validation")
-        axes[0].legend(frameon=False)
+            axes[0].plot(by_epoch[:, -1], history.validation["loss"], color=_VALIDATION, label="validation")
+    axes[0].legend(frameon=False)
     axes[0].set(xlabel="step", ylabel="loss", xlim=(0, len(loss)), ylim=(0, 1.05 * float(np.max(loss))))
 
     for axis, name in zip(axes[1:], metrics, strict=True):
