@@ -149,14 +149,11 @@ def check_examples(name: str, examples: Any, outputs: int | None) -> None:
     check_finite(f"{name}.y", y)
     if outputs is None or outputs < 2:
         return
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        return
     if y.ndim == 2 and y.shape[1] == 1:
         raise ValueError(f"{name}.y has shape {y.shape}; expected ({len(y)},) integer labels (use y[:, 0])")
-    if y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.floating):
-        raise TypeError(
-            f"{name}.y has dtype {y.dtype}; expected integer labels (use y.astype(int)), "
-            f"or targets of shape ({len(y)}, {outputs})"
-        )
-    if y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.integer):
+    if y.ndim == 1:
         check_labels(f"{name}.y", y, outputs)
 
 

@@ -1,5 +1,6 @@
 """The settings of a run, as the command takes them and `config.json` keeps them."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -202,7 +203,9 @@ def build_model(config: TrainConfig, outputs: int) -> Layer:
 def build_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """The optimizer of a resolved config; its rate is part of its state, not of the compiled program."""
     assert config.optimizer is not None
-    return optax.inject_hyperparams(OPTIMIZERS[config.optimizer])(learning_rate=config.learning_rate)
+    make = OPTIMIZERS[config.optimizer]
+    others = [name for name in inspect.signature(make).parameters if name != "learning_rate"]
+    return optax.inject_hyperparams(make, static_args=others)(learning_rate=config.learning_rate)
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:

@@ -4,14 +4,15 @@ A layer takes arrays `[batch, features]` or `[batch, height, width, channels]`. 
 `params`; what training updates otherwise, such as batch norm's running moments, in `model_state`.
 """
 
-import itertools
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxnn import initializers
@@ -169,6 +170,8 @@ def dropout(rate: Scalar, *, scale_at: Literal["training", "inference"] = "train
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del params
+        if isinstance(rate, int | float) and rate == 0:
+            return x, model_state
         keep = jnp.asarray(1 - rate, x.dtype)
         if not training:
             return (x * keep if scale_at == "inference" else x), model_state
@@ -245,7 +248,7 @@ def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-6) -> Layer:
             }
         else:
             count = model_state["count"]
-            if is_concrete(count) and count == 0:
+            if is_concrete(count) and np.asarray(count) == 0:  # NumPy's: inside a scan, JAX's would be traced
                 raise ValueError("batch_norm has seen no batch yet: its running moments are not known before training")
             seen = 1 - jnp.asarray(momentum, x.dtype) ** count.astype(x.dtype)
             mean, var = model_state["mean"] / seen, model_state["var"] / seen
@@ -262,7 +265,8 @@ def sequential(*layers: Layer) -> Layer:
         y = f_n(… f_2(f_1(x)))
 
     Parameters and state are dicts by layer: `params["dense1"]["W"]`, `params["batch_norm2"]["gamma"]`, numbered
-    per kind in order. Layers without parameters do not appear. Each layer draws from a key of its own.
+    per kind in order. Layers without parameters do not appear. Each layer draws from a key of its own, derived from its
+    name: `dense2` starts from the same weights with batch norm and without.
 
     Raises:
         TypeError: something that is not a Layer.
@@ -288,8 +292,8 @@ def sequential(*layers: Layer) -> Layer:
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
         params, model_state = {}, {}
-        for name, layer, layer_key in zip(names, layers, jax.random.split(key, len(layers)), strict=True):
-            layer_params, layer_state, input_shape = layer.init(layer_key, input_shape)
+        for name, layer in zip(names, layers, strict=True):
+            layer_params, layer_state, input_shape = layer.init(_key_of(name, key), input_shape)
             if layer_params:
                 params[name] = layer_params
             if layer_state:
@@ -304,9 +308,9 @@ def sequential(*layers: Layer) -> Layer:
         training: bool = False,
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
-        keys = itertools.repeat(None) if key is None else jax.random.split(key, len(layers))
         new_state = dict(model_state)
-        for name, layer, layer_key in zip(names, layers, keys, strict=False):
+        for name, layer in zip(names, layers, strict=True):
+            layer_key = None if key is None else _key_of(name, key)
             x, layer_state = layer.apply(
                 params.get(name, {}), model_state.get(name, {}), x, training=training, key=layer_key
             )
@@ -315,6 +319,10 @@ def sequential(*layers: Layer) -> Layer:
         return x, new_state
 
     return Layer(init, apply, "sequential")
+
+
+def _key_of(name: str, key: PRNGKeyArray) -> PRNGKeyArray:
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def _without_params(function: Callable[[Array], Array], shape_of: Callable[[Shape], Shape], kind: str) -> Layer:

@@ -130,13 +130,8 @@ def _hidden_block(
     use_batch_norm: bool,
     rate: Scalar,
 ) -> list[Layer]:
-    drops = not (isinstance(rate, int | float) and rate == 0)
-    return [
-        dense(size, initializer),
-        *([batch_norm()] if use_batch_norm else []),
-        activation(function),
-        *([dropout(rate)] if drops else []),
-    ]
+    normalisation = [batch_norm()] if use_batch_norm else []
+    return [dense(size, initializer), *normalisation, activation(function), dropout(rate)]
 
 
 @jax.custom_jvp

@@ -2,7 +2,6 @@
 
 import math
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -28,7 +27,7 @@ class EpochProgress:
         )
         self._task = self._bar.add_task("compiling …", total=epochs)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "EpochProgress":
         if self._console.is_terminal:
             self._bar.start()
         return self
@@ -61,7 +60,7 @@ def describe(report: EpochReport) -> str:
     return "  ".join(figures)
 
 
-def format_seconds(seconds: float) -> str:
+def format_seconds(seconds: float | int) -> str:
     """A duration in words.
 
     >>> print(format_seconds(0.42), format_seconds(75), format_seconds(7260), sep=", ")

@@ -110,8 +110,8 @@ def train_step(
     >>> x, y = jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [4.0]])
     >>> for _ in range(100):
     ...     state, loss = nn.train_step(model, nn.mean_squared_error, optimizer, state, x, y)
-    >>> print(f"{loss:.3f}")
-    0.001
+    >>> print(f"{loss:.2f}")
+    0.00
     """
     keys = _split_by_purpose(state.key)
     if preprocess is not None:
@@ -413,23 +413,22 @@ def check_run(
     if batch_size > len(train[0]):
         raise ValueError(f"batch_size is {batch_size}, but there are only {len(train[0])} training examples")
 
-    # One step and one evaluation on shapes alone: what does not fit together is found before compiling.
-    def rehearse(key: PRNGKeyArray, x: Array, y: Array) -> Array:
+    # On shapes alone: what does not fit together is found before compiling.
+    def infer(key: PRNGKeyArray, x: Array) -> Array:
+        state = init_state(model, optimizer, x.shape[1:], key)
+        x = x if preprocess is None else preprocess(x)
+        outputs, _ = model.apply(state.params, state.model_state, x, training=False)
+        return outputs
+
+    def step(key: PRNGKeyArray, x: Array, y: Array) -> None:
         state = init_state(model, optimizer, x.shape[1:], key)
         train_step(
             model, loss, optimizer, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment
         )
-        x = x if preprocess is None else preprocess(x)
-        outputs, _ = model.apply(state.params, state.model_state, x, training=False)
+        outputs = infer(key, x)
         for name, metric in metrics.items():
             if not jnp.issubdtype(jnp.result_type(metric(outputs, y)), jnp.floating):
                 raise TypeError(f"metric {name!r} must return a float, the mean over the batch")
-        return outputs
-
-    def outputs_of(x: Any, y: Any) -> int | None:
-        batch = [jax.ShapeDtypeStruct((batch_size, *part.shape[1:]), part.dtype) for part in (x, y)]
-        outputs = jax.eval_shape(rehearse, key, *batch)
-        return outputs.shape[-1] if outputs.ndim == 2 else None
 
     for name, examples in {"train": train, "validation": validation}.items():
         if examples is None:
@@ -439,7 +438,10 @@ def check_run(
             raise ValueError(
                 f"validation.x has examples of shape {examples[0].shape[1:]}, and train.x of {train[0].shape[1:]}"
             )
-        check_examples(name, examples, outputs=outputs_of(*examples))
+        x, y = (jax.ShapeDtypeStruct((batch_size, *part.shape[1:]), part.dtype) for part in examples)
+        outputs = jax.eval_shape(infer, key, x)
+        check_examples(name, examples, outputs=outputs.shape[-1] if outputs.ndim == 2 else None)
+        jax.eval_shape(step, key, x, y)
 
 
 class _Keys(NamedTuple):

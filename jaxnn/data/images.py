@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> Float[np.ndarray, "height width"]:
 
 def to_example(
     picture: Float[np.ndarray, "height width"], source: Source
-) -> UInt8[np.ndarray, "height width 1"]:
+) -> UInt8[np.ndarray, "example_height example_width 1"]:
     """Scale and centre a picture as the data set's images are: bright strokes on black.
 
     A picture on a bright ground is inverted. What is drawn is cut out, scaled so that its longer side fills the

@@ -1,0 +1,79 @@
+"""The host loop: the numbers of `fit`, and what happens on the way."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxnn as nn
+from jaxnn import runner
+
+X = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+DATA = nn.data.Dataset(X, np.random.default_rng(1).integers(0, 3, 50).astype(np.int32))
+VALIDATION = nn.data.Dataset(X[:9] + 0.1, DATA.y[:9])
+MODEL = nn.mlp([5], 3, batch_norm=True, dropout=0.3)
+SETTINGS = {"key": jax.random.key(0), "epochs": 4, "batch_size": 8, "validation": VALIDATION}
+
+
+def train(model=MODEL, optimizer=None, data=DATA, **settings):
+    return runner.train(model, nn.softmax_cross_entropy, optimizer or nn.momentum(0.1), data, **{**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize("sampling", ["shuffle", "replacement"])
+def test_equals_fit_to_rounding(sampling):
+    ours = train(sampling=sampling)
+    theirs = nn.fit(MODEL, nn.softmax_cross_entropy, nn.momentum(0.1), DATA, sampling=sampling, **SETTINGS)
+    assert jax.tree.structure(ours.history) == jax.tree.structure(theirs.history)
+    for name in ("params", "model_state", "opt_state", "history"):
+        for a, b in zip(jax.tree.leaves(getattr(ours, name)), jax.tree.leaves(getattr(theirs, name)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_same_bits_twice():
+    for a, b in zip(jax.tree.leaves(train()[:4]), jax.tree.leaves(train()[:4]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_reports_each_epoch():
+    reports = []
+    result = train(report=reports.append)
+    assert [report.epoch for report in reports] == [1, 2, 3, 4]
+    np.testing.assert_allclose([report.loss for report in reports], result.history.loss.reshape(4, 6).mean(1), rtol=1e-6)
+    np.testing.assert_allclose([r.validation["loss"] for r in reports], result.history.validation["loss"], rtol=1e-6)
+    assert reports[-1].seconds_left == 0
+    assert (result.epochs, result.interrupted) == (4, False)
+
+
+@pytest.mark.parametrize("last", [1, 2, 4])
+def test_ctrl_c_keeps_the_finished_epochs(last):
+    def report(epoch):
+        if epoch.epoch == last:
+            raise KeyboardInterrupt
+
+    result = train(report=report)
+    assert result.epochs == last
+    assert result.interrupted == (last < 4)
+    shorter = train(epochs=last)
+    for a, b in zip(jax.tree.leaves(result[:4]), jax.tree.leaves(shorter[:4]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_ctrl_c_before_the_first_epoch_goes_on_up(monkeypatch):
+    def interrupted(values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train()
+
+
+def test_divergence_is_said_with_its_step():
+    data = nn.data.Dataset(X, X[:, :2])
+    with pytest.raises(runner.DivergedError, match=r"the loss became inf at step \d+ \(epoch \d of 4\): a smaller"):
+        runner.train(
+            nn.linear_regression(2), nn.mean_squared_error, nn.sgd(1e9), data, **{**SETTINGS, "validation": None}
+        )
+
+
+def test_refuses_what_fit_refuses():
+    with pytest.raises(ValueError, match="batch_size is 51, but there are only 50"):
+        train(batch_size=51)
