@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Scalar: TypeAlias = float | int | np.generic | jax.Array  # a hyperparameter: a number, or traced
+Scalar: TypeAlias = float | int | np.number[Any] | jax.Array  # a hyperparameter: a number, or traced
 
 
 def is_concrete(value: Any) -> bool:
@@ -50,12 +50,14 @@ def check_number(
         raise ValueError(f"{name} must be {' and '.join(['finite', *wanted])}; got {number:g}")
 
 
-def check_size(name: str, value: Any, *, at_least: int = 1) -> None:
+def check_size(name: str, value: Any, *, at_least: int = 1, below: int | None = None) -> None:
     """Refuse a size that is not a whole number of at least `at_least`: sizes are shapes, known before tracing."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be a whole number; got {value!r}")
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}; got {value}")
+    if below is not None and value >= below:
+        raise ValueError(f"{name} must be below {below}; got {value}")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -87,7 +89,7 @@ def check_key(name: str, key: Any) -> None:
             if key.shape == ():
                 return
             raise ValueError(f"{name} must be one key; got {key.shape} of them (use jax.vmap for many runs)")
-        if key.dtype == jnp.uint32 and key.ndim == 1:
+        if key.dtype == jnp.uint32 and key.shape in ((2,), (4,)):
             return
     hint = f"jax.random.key({key})" if isinstance(key, int) else "jax.random.key(0)"
     raise TypeError(f"{name} must be a PRNG key; got {type(key).__name__} (use {hint})")
@@ -103,7 +105,8 @@ def check_finite(name: str, values: Any) -> None:
     if not is_concrete(values) or not jnp.issubdtype(jnp.result_type(values), jnp.floating):
         return
     values = np.asarray(values)
-    bad = ~np.isfinite(values)
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(values.astype(jax.dtypes.canonicalize_dtype(values.dtype)))
     if bad.any():
         where = first_bad(bad)
         place = ", ".join(map(str, where))
@@ -124,37 +127,49 @@ def check_labels(name: str, labels: Any, classes: int) -> None:
         )
 
 
-def check_examples(name: str, examples: Any, outputs: int | None) -> None:
-    """Refuse a data set that does not fit the contract: arrays `x [n, …]` and `y [n]` or `[n, outputs]`.
-
-    Shapes and dtypes are checked always; label range and finiteness where the arrays are concrete. `outputs`
-    is the size of the model's last axis, None where there is no model to compare with.
-    """
+def check_examples(name: str, examples: Any) -> None:
+    """Refuse what is no data set by its shapes and dtypes: arrays `x [n, …]` and `y [n, …]`."""
     if not isinstance(examples, tuple) or len(examples) != 2:
         hint = f" (use {name}=splits.train)" if hasattr(examples, "train") else ""
         raise TypeError(f"{name} must be a Dataset (x, y); got {type(examples).__name__}{hint}")
     for part, values in zip("xy", examples, strict=True):
         if not isinstance(values, np.ndarray | jax.Array | jax.core.Tracer):
             raise TypeError(f"{name}.{part} must be an array; got {type(values).__name__}")
-        if values.ndim == 0 or jnp.issubdtype(values.dtype, jax.dtypes.prng_key):
-            raise TypeError(f"{name}.{part} must be an array of examples; got {values.dtype}{values.shape}")
-        if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool):
+        if jnp.issubdtype(values.dtype, jax.dtypes.prng_key) or not (
+            jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool
+        ):
             raise TypeError(f"{name}.{part} must hold numbers; got dtype {values.dtype}")
+        if values.ndim == 0:
+            raise TypeError(f"{name}.{part} must be an array of examples; got a scalar")
     x, y = examples
     if len(x) != len(y):
         raise ValueError(f"{name}.x has {len(x)} examples and {name}.y has {len(y)}; they must be as many")
     if len(x) == 0:
         raise ValueError(f"{name} has no examples")
+
+
+def check_values(name: str, examples: Any, outputs: int) -> None:
+    """Refuse values that are not finite, and labels that do not fit a model of so many outputs.
+
+    Integer `y` are labels where there are two outputs or more; what shape and dtype other targets must have is the
+    loss's to say. Values are looked at where they are concrete.
+    """
+    x, y = examples
     check_finite(f"{name}.x", x)
     check_finite(f"{name}.y", y)
-    if outputs is None or outputs < 2:
-        return
-    if not jnp.issubdtype(y.dtype, jnp.integer):
+    if outputs < 2 or not jnp.issubdtype(y.dtype, jnp.integer):
         return
     if y.ndim == 2 and y.shape[1] == 1:
         raise ValueError(f"{name}.y has shape {y.shape}; expected ({len(y)},) integer labels (use y[:, 0])")
     if y.ndim == 1:
         check_labels(f"{name}.y", y, outputs)
+
+
+def check_batch_size(batch_size: Any, examples: int) -> None:
+    """Refuse a batch size below 1 or above the number of examples."""
+    check_size("batch_size", batch_size)
+    if batch_size > examples:
+        raise ValueError(f"batch_size is {batch_size}, but there are only {examples} training examples")
 
 
 def check_functions(**functions: tuple[Callable | None, str]) -> None:

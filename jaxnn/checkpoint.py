@@ -17,13 +17,13 @@ def save_weights(path: str | Path, tree: PyTree) -> None:
     >>> import jax.numpy as jnp
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "weights.safetensors")
-    ...     save_weights(path, {"dense1": {"b": jnp.array([1.5, 2.0])}})
-    ...     print(load_weights(path, {"dense1": {"b": jnp.zeros(2)}}))
-    {'dense1': {'b': Array([1.5, 2. ], dtype=float32)}}
+    ...     save_weights(path, {"dense1": {"b": jnp.array([1.5, 2.0])}, "count": jnp.array(3)})
+    ...     print(load_weights(path, {"dense1": {"b": jnp.zeros(2)}, "count": jnp.array(0)}))
+    {'count': Array(3, dtype=int32), 'dense1': {'b': Array([1.5, 2. ], dtype=float32)}}
     """
     from safetensors.numpy import save
 
-    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in _named_leaves(tree)}
+    tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(tree)}
     Path(path).write_bytes(save(tensors))
 
 

@@ -5,12 +5,14 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -19,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxnn import data, runner
+from jaxnn._checks import check_choice
 from jaxnn.activations import softmax
 from jaxnn.checkpoint import load_weights, save_weights
 from jaxnn.config import PRESETS, TrainConfig, build_model, build_optimizer, check_names, resolve
@@ -28,8 +31,8 @@ from jaxnn.losses import l2_penalty, softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.plotting import plot_history, save_figure
 from jaxnn.progress import EpochProgress, format_seconds
-from jaxnn.run_folder import create, read_config, write_config, write_metrics
-from jaxnn.training import evaluate
+from jaxnn.run_folder import WEIGHTS, create, read_config, write_config, write_metrics
+from jaxnn.training import Sampling, evaluate
 
 __all__ = ["main"]
 
@@ -81,7 +84,7 @@ class DataConfig:
     """Show the whole traceback of an error."""
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done · 1: the run failed · 2: bad usage or bad input · 130: Ctrl-C. Errors are one line on stderr.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     debug = "--debug" in arguments
     try:
         config = _parse(arguments)
@@ -110,16 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe has left, as `head` does; point stdout away so that closing it stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (ValueError, TypeError, OSError) as error:
-        if debug:
-            raise
-        _complain(str(error))
-        return BAD_INPUT
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         _complain(str(error) or type(error).__name__)
-        return FAILED
+        return BAD_INPUT if isinstance(error, ValueError | TypeError | OSError) else FAILED
 
 
 def entry() -> None:
@@ -128,6 +126,10 @@ def entry() -> None:
     After Ctrl-C, XLA may still be busy with an epoch that nobody waits for, and a normal exit would wait for it;
     and where all is done, taking JAX apart in order would cost another quarter of a second.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII alone still gets its line
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     # One device trains while the other measures the epoch before.
     jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
     status = main()
@@ -140,6 +142,8 @@ def entry() -> None:
 def _parse(arguments: list[str]) -> Any:
     if not arguments:
         arguments = ["--help"]
+    if not arguments[0].startswith("-"):
+        check_choice("command", arguments[0], list(COMMANDS))
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -220,11 +224,14 @@ def _train(config: TrainConfig, console: Console) -> int:
                 validation=splits.validation,
                 metrics={"accuracy": accuracy},
                 penalty=l2_penalty(config.weight_decay) if config.weight_decay else None,
-                sampling=config.sampling or "shuffle",
+                sampling=cast(Sampling, config.sampling),
                 preprocess=scale,
                 report=progress,
             )
-        test_accuracy = _accuracy(model, result.params, result.model_state, splits.test, scale)
+        # After Ctrl-C the device may still be busy with an epoch: measuring would wait for it.
+        test_accuracy = (
+            None if result.interrupted else _accuracy(model, result.params, result.model_state, splits.test, scale)
+        )
         final = {name: float(values[-1]) for name, values in result.history.train.items()}
         validation_accuracy = float(result.history.validation["accuracy"][-1])
         summary = [
@@ -235,39 +242,53 @@ def _train(config: TrainConfig, console: Console) -> int:
             f"seconds: {result.compile_seconds:.2f} to compile, {result.run_seconds:.2f} to train",
             f"training accuracy: {final['accuracy']:.4f}",
             f"validation accuracy: {validation_accuracy:.4f}",
-            f"test accuracy: {test_accuracy:.4f}",
+            "test accuracy: "
+            + ("not measured; jaxnn evaluate does" if test_accuracy is None else f"{test_accuracy:.4f}"),
         ]
-        write_config(
-            folder.aside,
-            config,
-            epochs_finished=result.epochs,
-            test_accuracy=test_accuracy,
-            compile_seconds=result.compile_seconds,
-            run_seconds=result.run_seconds,
-        )
-        write_metrics(folder.aside, result.history)
-        save_weights(
-            folder.aside / "weights.safetensors",
-            {"params": result.params, "model_state": result.model_state, "preprocess": scale},
-        )
-        title = f"{config.model} on {source.name}: test accuracy {test_accuracy:.4f}"
-        save_figure(plot_history(result.history, title), folder.aside / "curves.png")
-        (folder.aside / "summary.txt").write_text("\n".join(summary) + "\n")
-        run = folder.finish()
+        with _undisturbed():
+            save_weights(
+                folder.aside / WEIGHTS,
+                {"params": result.params, "model_state": result.model_state, "preprocess": scale},
+            )
+            write_config(
+                folder.aside,
+                config,
+                epochs_finished=result.epochs,
+                test_accuracy=test_accuracy,
+                compile_seconds=result.compile_seconds,
+                run_seconds=result.run_seconds,
+            )
+            write_metrics(folder.aside, result.history)
+            save_figure(plot_history(result.history, f"{config.model} on {source.name}"), folder.aside / "curves.png")
+            (folder.aside / "summary.txt").write_text("\n".join(summary) + "\n")
+            run = folder.finish()
 
+    if test_accuracy is None:
+        _complain(
+            f"stopped by Ctrl-C after epoch {result.epochs} of {config.epochs}; the network as it was then is saved "
+            f"in {run} (measure it with jaxnn evaluate {run})"
+        )
+        return INTERRUPTED
     console.print(
         f"time    {format_seconds(result.compile_seconds)} to compile, {format_seconds(result.run_seconds)} to train"
     )
-    console.print(f"[bold]test accuracy: {test_accuracy:.4f}[/bold] on {len(splits.test.x):,} images it has never seen")
-    if result.interrupted:
-        _complain(
-            f"stopped by Ctrl-C after epoch {result.epochs} of {config.epochs}; "
-            f"the network as it was then is saved in {run}"
-        )
-        return INTERRUPTED
+    console.print(f"test accuracy: {test_accuracy:.4f} on {len(splits.test.x):,} images it has never seen")
     console.print(f"saved   {run}: weights, settings, metrics.csv, curves.png, summary.txt")
     console.print("next    " + "\n        ".join(_next_steps(config, source, run)))
     return 0
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no Ctrl-C into the fraction of a second in which the run is written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _next_steps(config: TrainConfig, source: data.Source, run: Path) -> list[str]:
@@ -288,9 +309,7 @@ def _describe_model(config: TrainConfig) -> str:
     return ", ".join(words)
 
 
-def _accuracy(
-    model: Layer, params: Params, model_state: ModelState, part: data.Dataset, scale: data.MinMax
-) -> float:
+def _accuracy(model: Layer, params: Params, model_state: ModelState, part: data.Dataset, scale: data.MinMax) -> float:
     measure = jax.jit(lambda params, state, part: evaluate(model, params, state, part, preprocess=scale))
     return float(measure(params, model_state, part)["accuracy"])
 
@@ -311,9 +330,9 @@ def _load_run(run: Path) -> _Trained:
     source = data.find(config.dataset)
     model = build_model(config, len(source.classes))
     params, model_state = jax.eval_shape(lambda key: model.init(key, source.shape)[:2], jax.random.key(0))
-    number = jax.ShapeDtypeStruct((), np.dtype(np.float32))
+    number = np.zeros((), np.float32)
     like = {"params": params, "model_state": model_state, "preprocess": data.MinMax(number, number)}
-    weights = load_weights(run / "weights.safetensors", like)
+    weights = load_weights(run / WEIGHTS, like)
     return _Trained(config, source, model, weights["params"], weights["model_state"], weights["preprocess"])
 
 
@@ -340,7 +359,7 @@ def _predict(config: PredictConfig, console: Console) -> int:
     for path, probabilities in zip(config.images, np.asarray(softmax(logits)), strict=True):
         order = np.argsort(-probabilities)
         figures = "  ".join(f"{trained.source.classes[k]} {probabilities[k]:.3f}" for k in order)
-        console.print(f"{path}: [bold]{trained.source.classes[order[0]]}[/bold]   {figures}")
+        console.print(f"{path}: {trained.source.classes[order[0]]}   {figures}")
     return 0
 
 
@@ -358,7 +377,7 @@ def _models(console: Console) -> int:
             f"--epochs {preset.epochs}" if preset.epochs else f"{preset.steps:,} steps",
         ]
         table.add_row(name, preset.description, "\n".join(settings))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
     return 0
 
 
@@ -374,7 +393,7 @@ def _data(config: DataConfig, console: Console) -> int:
         folder = data.where(source, config.data_dir)
         where = "built in" if not source.files else str(folder) if folder else "not here: downloaded at first use"
         table.add_row(source.name, source.title, ", ".join(source.classes), where)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
     return 0
 
 

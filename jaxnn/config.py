@@ -12,6 +12,7 @@ from jax import Array
 
 from jaxnn import activations, models, optimizers
 from jaxnn._checks import check_choice, check_number, check_size
+from jaxnn.data import find
 from jaxnn.layers import Layer
 
 __all__ = ["ACTIVATIONS", "OPTIMIZERS", "PRESETS", "TrainConfig", "build_model", "build_optimizer", "resolve"]
@@ -59,9 +60,36 @@ class TrainConfig:
     seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
     """Random seed; the same seed and settings give the same network."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a new one in runs/)")] = None
-    """Folder for the run; it must not exist yet."""
+    """Folder for the run, which must not exist yet."""
     debug: bool = False
     """Show the whole traceback of an error."""
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": activations.relu,
+    "leaky_relu": activations.leaky_relu,
+    "sigmoid": activations.sigmoid,
+    "tanh": activations.tanh,
+    "identity": activations.identity,
+}
+
+
+def _build_mlp(config: TrainConfig, outputs: int) -> Layer:
+    assert config.hidden_sizes is not None and config.activation is not None
+    assert config.batch_norm is not None and config.dropout is not None
+    return models.mlp(
+        config.hidden_sizes,
+        outputs,
+        activation=ACTIVATIONS[config.activation],
+        batch_norm=config.batch_norm,
+        dropout=config.dropout,
+    )
+
+
+def _build_two_layer_net(config: TrainConfig, outputs: int) -> Layer:
+    assert config.hidden_sizes is not None and config.activation is not None and config.weight_init_std is not None
+    (hidden_size,) = config.hidden_sizes
+    return models.two_layer_net(hidden_size, outputs, config.weight_init_std, activation=ACTIVATIONS[config.activation])
 
 
 @dataclass(frozen=True)
@@ -71,6 +99,7 @@ class Preset:
     description: str
     settings: dict[str, Any]
     """Of the model's own flags; a flag that is not among them is refused."""
+    build: Callable[[TrainConfig, int], Layer]
     optimizer: str
     learning_rate: float
     batch_size: int
@@ -84,6 +113,7 @@ PRESETS = {
     "mlp": Preset(
         "fully connected network of any depth, relu, batch norm, dropout",
         {"hidden_sizes": (200, 100), "activation": "relu", "batch_norm": True, "dropout": 0.2},
+        _build_mlp,
         optimizer="adam",
         learning_rate=0.002,
         batch_size=100,
@@ -93,6 +123,7 @@ PRESETS = {
     "two-layer-net": Preset(
         "the textbook's first network: one hidden layer, sigmoid, 10,000 steps of plain SGD",
         {"hidden_sizes": (50,), "activation": "sigmoid", "weight_init_std": 0.01},
+        _build_two_layer_net,
         optimizer="sgd",
         learning_rate=0.1,
         batch_size=100,
@@ -111,14 +142,6 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 # Rates that are reasonable for small networks; a preset's own is for its own optimizer.
 _LEARNING_RATES = {"sgd": 0.1, "momentum": 0.01, "adagrad": 0.01, "rmsprop": 0.001, "adam": 0.001}
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": activations.relu,
-    "leaky_relu": activations.leaky_relu,
-    "sigmoid": activations.sigmoid,
-    "tanh": activations.tanh,
-    "identity": activations.identity,
-}
 
 _MODEL_FLAGS = ("hidden_sizes", "activation", "batch_norm", "dropout", "weight_init_std")
 
@@ -173,7 +196,7 @@ def check_names(config: TrainConfig) -> None:
             check_number(f"--{name.replace('_', '-')}", value, at_least=0)
     if config.dropout is not None:
         check_number("--dropout", config.dropout, at_least=0, below=1)
-    check_size("--seed", config.seed, at_least=0)
+    check_size("--seed", config.seed, at_least=0, below=2**32)
     for name in ("epochs", "batch_size"):
         value = getattr(config, name)
         if value is not None:
@@ -186,18 +209,7 @@ def check_names(config: TrainConfig) -> None:
 
 def build_model(config: TrainConfig, outputs: int) -> Layer:
     """The network of a resolved config."""
-    assert config.hidden_sizes is not None and config.activation is not None
-    activation = ACTIVATIONS[config.activation]
-    if config.model == "two-layer-net":
-        assert config.weight_init_std is not None
-        return models.two_layer_net(*config.hidden_sizes, outputs, config.weight_init_std, activation=activation)
-    return models.mlp(
-        config.hidden_sizes,
-        outputs,
-        activation=activation,
-        batch_norm=bool(config.batch_norm),
-        dropout=config.dropout or 0.0,
-    )
+    return PRESETS[config.model].build(config, outputs)
 
 
 def build_optimizer(config: TrainConfig) -> optax.GradientTransformation:
@@ -209,11 +221,24 @@ def build_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
-    """The config that `config.json` holds; unknown or missing settings are refused."""
+    """The resolved config that `config.json` holds; what is unknown, missing or out of range is refused."""
     known = {field.name for field in fields(TrainConfig)}
     for name in sorted(values.keys() ^ known):
         state = "is missing" if name in known else "is unknown"
         raise ValueError(f"its setting {name!r} {state}: it was written by another version of jaxnn")
     paths = {name: Path(values[name]) for name in ("data_dir", "out") if values[name] is not None}
     sizes = values["hidden_sizes"]
-    return TrainConfig(**{**values, **paths, "hidden_sizes": None if sizes is None else tuple(sizes)})
+    config = TrainConfig(**{**values, **paths, "hidden_sizes": None if sizes is None else tuple(sizes)})
+    find(config.dataset)
+    check_names(config)
+    for name in (
+        *PRESETS[config.model].settings,
+        "optimizer",
+        "learning_rate",
+        "epochs",
+        "batch_size",
+        "sampling",
+    ):
+        if getattr(config, name) is None:
+            raise ValueError(f"its setting {name!r} is null")
+    return config

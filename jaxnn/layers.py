@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxnn import initializers
-from jaxnn._checks import Scalar, check_callable, check_number, check_size, is_concrete
+from jaxnn._checks import Scalar, check_callable, check_functions, check_number, check_size, is_concrete
+from jaxnn._dtypes import at_least_float32
 from jaxnn.initializers import Initializer
 
 __all__ = ["Layer", "activation", "batch_norm", "dense", "dropout", "flatten", "sequential"]
@@ -81,6 +82,10 @@ def dense(
     """
     check_size("outputs", outputs)
     initializer = initializers.xavier() if initializer is None else initializer
+    check_functions(
+        initializer=(initializer, "(key, shape) -> array"),
+        bias_initializer=(bias_initializer, "(key, shape) -> array"),
+    )
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
         if len(input_shape) != 1:
@@ -102,8 +107,7 @@ def dense(
         W, b = params["W"], params["b"]
         if x.ndim != 2 or x.shape[1] != W.shape[0]:
             raise ValueError(f"dense takes x of shape [batch, {W.shape[0]}]; got {x.shape}")
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"dense takes floating-point x; got {x.dtype} (scale it first: preprocess=…)")
+        _check_floating("dense", x)
         return x @ W + b[None, :], model_state
 
     return Layer(init, apply, "dense")
@@ -170,6 +174,7 @@ def dropout(rate: Scalar, *, scale_at: Literal["training", "inference"] = "train
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del params
+        _check_floating("dropout", x)
         if isinstance(rate, int | float) and rate == 0:
             return x, model_state
         keep = jnp.asarray(1 - rate, x.dtype)
@@ -178,7 +183,7 @@ def dropout(rate: Scalar, *, scale_at: Literal["training", "inference"] = "train
         if key is None:
             raise ValueError("dropout needs a key in training: apply(params, model_state, x, training=True, key=key)")
         # Drawn flat: the same numbers, and XLA compiles narrow matrices of random bits four times slower.
-        mask = jax.random.bernoulli(key, keep, (x.size,)).reshape(x.shape)
+        mask = jax.random.bernoulli(key, jnp.asarray(1 - rate, jnp.float32), (x.size,)).reshape(x.shape)
         kept = x / keep if scale_at == "training" else x
         return jnp.where(mask, kept, jnp.zeros_like(x)), model_state
 
@@ -238,6 +243,7 @@ def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-6) -> Layer:
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del key
+        _check_floating("batch_norm", x)
         per_channel = (1,) * (x.ndim - 1) + x.shape[-1:]
         if training:
             mean, var = _moments(x)
@@ -250,11 +256,14 @@ def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-6) -> Layer:
             count = model_state["count"]
             if is_concrete(count) and np.asarray(count) == 0:  # NumPy's: inside a scan, JAX's would be traced
                 raise ValueError("batch_norm has seen no batch yet: its running moments are not known before training")
-            seen = 1 - jnp.asarray(momentum, x.dtype) ** count.astype(x.dtype)
+            running = model_state["mean"].dtype
+            seen = 1 - jnp.asarray(momentum, running) ** count.astype(running)
             mean, var = model_state["mean"] / seen, model_state["var"] / seen
-        scale = params["gamma"] / jnp.sqrt(var + jnp.asarray(eps, var.dtype))
-        y = (x - mean.reshape(per_channel)) * scale.reshape(per_channel) + params["beta"].reshape(per_channel)
-        return y, model_state
+        scale = params["gamma"].astype(var.dtype) / jnp.sqrt(var + jnp.asarray(eps, var.dtype))
+        beta = params["beta"].astype(var.dtype)
+        centred = x.astype(var.dtype) - mean.reshape(per_channel)
+        y = centred * scale.reshape(per_channel) + beta.reshape(per_channel)
+        return y.astype(x.dtype), model_state
 
     return Layer(init, apply, "batch_norm")
 
@@ -294,9 +303,9 @@ def sequential(*layers: Layer) -> Layer:
         params, model_state = {}, {}
         for name, layer in zip(names, layers, strict=True):
             layer_params, layer_state, input_shape = layer.init(_key_of(name, key), input_shape)
-            if layer_params:
+            if jax.tree.leaves(layer_params):
                 params[name] = layer_params
-            if layer_state:
+            if jax.tree.leaves(layer_state):
                 model_state[name] = layer_state
         return params, model_state, input_shape
 
@@ -314,7 +323,7 @@ def sequential(*layers: Layer) -> Layer:
             x, layer_state = layer.apply(
                 params.get(name, {}), model_state.get(name, {}), x, training=training, key=layer_key
             )
-            if layer_state:
+            if jax.tree.leaves(layer_state):
                 new_state[name] = layer_state
         return x, new_state
 
@@ -344,11 +353,17 @@ def _without_params(function: Callable[[Array], Array], shape_of: Callable[[Shap
     return Layer(init, apply, kind)
 
 
+def _check_floating(kind: str, x: Array) -> None:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"{kind} takes floating-point x; got {x.dtype} (scale it first: preprocess=…)")
+
+
 def _moments(x: Float[Array, "batch *rest channels"]) -> tuple[Array, Array]:
-    """Mean and variance of a batch, per channel."""
+    """Mean and variance of a batch, per channel, in float32 at least."""
     if math.prod(x.shape[:-1]) < 2:
         raise ValueError(f"batch_norm needs two values or more per channel in training; got x of shape {x.shape}")
     axes = tuple(range(x.ndim - 1))
+    x = x.astype(at_least_float32(x.dtype))
     mean = jnp.mean(x, axes, keepdims=True)
     var = jnp.mean((x - mean) ** 2, axes)
     return mean.reshape(x.shape[-1:]), var

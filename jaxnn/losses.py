@@ -82,9 +82,7 @@ def cross_entropy(
     return _mean_over_classes(_as_weights(probabilities, targets), surprise)
 
 
-def softmax_cross_entropy(
-    logits: Float[Array, "*batch classes"], targets: Num[Array, "..."]
-) -> Float[Array, ""]:
+def softmax_cross_entropy(logits: Float[Array, "*batch classes"], targets: Num[Array, "..."]) -> Float[Array, ""]:
     """Softmax and cross-entropy in one, exact to rounding for logits of any size.
 
         L = mean over the batch of -Σ_k t_k log p_k,        p = softmax(z)
@@ -167,16 +165,14 @@ def class_index(outputs: Float[Array, "*batch classes"]) -> Int[Array, "*batch c
     return jax.lax.broadcasted_iota(jnp.int32, outputs.shape, outputs.ndim - 1)
 
 
-def _as_weights(
-    outputs: Float[Array, "*batch classes"], targets: Num[Array, "..."]
-) -> Float[Array, "*batch classes"]:
+def _as_weights(outputs: Float[Array, "*batch classes"], targets: Num[Array, "..."]) -> Float[Array, "*batch classes"]:
     """The weight of each class in the loss: one-hot rows for labels, NaN for a label outside the classes."""
     labels = as_labels(outputs, targets)
     if targets.shape == outputs.shape:
         return targets.astype(outputs.dtype)
     classes = outputs.shape[-1]
-    check_labels("targets", labels, classes)
-    is_inside = (labels >= 0) & (labels < classes)
+    check_labels("targets", targets, classes)
+    is_inside = (targets >= 0) & (targets < classes)  # before int32 could wrap a larger one
     one_hot = (labels[..., None] == class_index(outputs)).astype(outputs.dtype)
     return jnp.where(is_inside[..., None], one_hot, jnp.nan)
 

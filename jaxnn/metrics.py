@@ -13,7 +13,7 @@ def accuracy(outputs: Float[Array, "*batch classes"], targets: Num[Array, "..."]
 
     `outputs` are logits or probabilities `[batch, classes]`; `targets` integer labels `[batch]` or one-hot
     rows `[batch, classes]`. Of equal outputs the first counts as largest; a label outside the classes is
-    never right.
+    never right. Outputs that are NaN count as class 0, as argmax takes them: it is the loss that tells of divergence.
 
     Raises:
         ValueError: fewer than two classes, or shapes that do not match.

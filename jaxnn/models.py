@@ -36,7 +36,7 @@ def perceptron(
     outputs: int = 1,
     *,
     initializer: Initializer = initializers.zeros,
-    bias_initializer: Initializer = initializers.constant(1.0),
+    bias_initializer: Initializer | None = None,
 ) -> Layer:
     """The sign perceptron (Rosenblatt 1958), which learns by W += rate (target - sign(x W + b)) x.
 
@@ -55,7 +55,7 @@ def perceptron(
     """
     return sequential(
         flatten(),
-        dense(outputs, initializer, bias_initializer=bias_initializer),
+        dense(outputs, initializer, bias_initializer=bias_initializer or initializers.constant(1.0)),
         activation(_sign_with_straight_derivative),
     )
 
@@ -111,6 +111,8 @@ def mlp(
     >>> print(list(params), output_shape)
     ['dense1', 'batch_norm1', 'dense2', 'batch_norm2', 'dense3'] (10,)
     """
+    if not isinstance(hidden_sizes, Sequence) or isinstance(hidden_sizes, str):
+        raise TypeError(f"hidden_sizes must be a list of sizes, such as [100, 50]; got {hidden_sizes!r}")
     for number, size in enumerate(hidden_sizes, start=1):
         check_size(f"hidden size {number}", size)
     check_number("dropout", dropout, at_least=0, below=1)

@@ -2,7 +2,8 @@
 
 `init(params)` makes the state, a NamedTuple in the textbook's letters; `update(grads, state, params)` returns
 what is added to the parameters, and the next state. They chain with optax, and optax's own can stand in their
-place. A `learning_rate` is a number, a traced scalar, or a schedule `step -> rate` such as optax's.
+place. A `learning_rate` is a number, a traced scalar, or a schedule `step -> rate` such as optax's. The state is
+kept in float32 at least; updates come in the dtype of the gradients.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnn._checks import Scalar, check_number
+from jaxnn._dtypes import at_least_float32
 
 __all__ = ["adagrad", "adam", "momentum", "rmsprop", "sgd"]
 
@@ -23,34 +25,34 @@ Rate: TypeAlias = Scalar | Callable[[Any], Any]
 class SGDState(NamedTuple):
     """State of `sgd`."""
 
-    count: Int[Array, ""]  # steps taken
+    count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
 
 
 class MomentumState(NamedTuple):
     """State of `momentum`."""
 
-    count: Int[Array, ""]  # steps taken
+    count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
     v: PyTree  # velocity, structure of params
 
 
 class AdaGradState(NamedTuple):
     """State of `adagrad`."""
 
-    count: Int[Array, ""]  # steps taken
+    count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
     h: PyTree  # sum of squared gradients, structure of params
 
 
 class RMSPropState(NamedTuple):
     """State of `rmsprop`."""
 
-    count: Int[Array, ""]  # steps taken
+    count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
     h: PyTree  # moving mean of squared gradients, structure of params
 
 
 class AdamState(NamedTuple):
     """State of `adam`."""
 
-    count: Int[Array, ""]  # steps taken, t
+    count: Int[Array, ""]  # type: ignore[assignment]  # steps taken, t
     m: PyTree  # first moment, structure of params
     v: PyTree  # second moment, structure of params
 
@@ -109,13 +111,13 @@ def momentum(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
     check_number("momentum", momentum, at_least=0, below=1)
 
     def init(params: PyTree) -> MomentumState:
-        return MomentumState(_zero_count(), _map(jnp.zeros_like, params))
+        return MomentumState(_zero_count(), _map(_zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
         del params
         lr = _rate_at(learning_rate, state.count)
-        v = _map(lambda v, g: _like(g, momentum) * v - lr(g) * g, state.v, grads)
-        return v, MomentumState(state.count + 1, v)
+        v = _map(lambda v, g: _like(v, momentum) * v - lr(v) * _like(v, g), state.v, grads)
+        return _map(_like, grads, v), MomentumState(state.count + 1, v)
 
     return optax.GradientTransformation(init, update)
 
@@ -141,21 +143,19 @@ def adagrad(learning_rate: Rate, eps: Scalar = 1e-7) -> optax.GradientTransforma
     check_number("eps", eps, above=0)
 
     def init(params: PyTree) -> AdaGradState:
-        return AdaGradState(_zero_count(), _map(jnp.zeros_like, params))
+        return AdaGradState(_zero_count(), _map(_zeros, params))
 
     def update(grads: PyTree, state: AdaGradState, params: PyTree = None) -> tuple[PyTree, AdaGradState]:
         del params
         lr = _rate_at(learning_rate, state.count)
-        h = _map(lambda h, g: h + g**2, state.h, grads)
-        step = _map(lambda h, g: -lr(g) * g / (jnp.sqrt(h) + _like(g, eps)), h, grads)
-        return step, AdaGradState(state.count + 1, h)
+        h = _map(lambda h, g: h + _like(h, g) ** 2, state.h, grads)
+        step = _map(lambda h, g: -lr(h) * _like(h, g) / (_sqrt(h) + _like(h, eps)), h, grads)
+        return _map(_like, grads, step), AdaGradState(state.count + 1, h)
 
     return optax.GradientTransformation(init, update)
 
 
-def rmsprop(
-    learning_rate: Rate, decay: Scalar = 0.99, eps: Scalar = 1e-7
-) -> optax.GradientTransformation:
+def rmsprop(learning_rate: Rate, decay: Scalar = 0.99, eps: Scalar = 1e-7) -> optax.GradientTransformation:
     """RMSprop (Tieleman & Hinton 2012, lecture 6.5).
 
         h <- decay h + (1 - decay) g²,    W <- W - lr g / (sqrt(h) + eps)        h starts at 0
@@ -178,14 +178,14 @@ def rmsprop(
     check_number("eps", eps, above=0)
 
     def init(params: PyTree) -> RMSPropState:
-        return RMSPropState(_zero_count(), _map(jnp.zeros_like, params))
+        return RMSPropState(_zero_count(), _map(_zeros, params))
 
     def update(grads: PyTree, state: RMSPropState, params: PyTree = None) -> tuple[PyTree, RMSPropState]:
         del params
         lr = _rate_at(learning_rate, state.count)
-        h = _map(lambda h, g: _like(g, decay) * h + _like(g, 1 - decay) * g**2, state.h, grads)
-        step = _map(lambda h, g: -lr(g) * g / (jnp.sqrt(h) + _like(g, eps)), h, grads)
-        return step, RMSPropState(state.count + 1, h)
+        h = _map(lambda h, g: _like(h, decay) * h + _like(h, 1 - decay) * _like(h, g) ** 2, state.h, grads)
+        step = _map(lambda h, g: -lr(h) * _like(h, g) / (_sqrt(h) + _like(h, eps)), h, grads)
+        return _map(_like, grads, step), RMSPropState(state.count + 1, h)
 
     return optax.GradientTransformation(init, update)
 
@@ -220,24 +220,24 @@ def adam(
     check_number("eps", eps, above=0)
 
     def init(params: PyTree) -> AdamState:
-        m = _map(jnp.zeros_like, params)
-        v = _map(jnp.zeros_like, params)  # not `m` again: the state may be donated
+        m = _map(_zeros, params)
+        v = _map(_zeros, params)  # not `m` again: the state may be donated
         return AdamState(_zero_count(), m, v)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
         del params
         count = state.count + 1
         lr = _rate_at(learning_rate, state.count)
-        m = _map(lambda m, g: _like(g, beta1) * m + _like(g, 1 - beta1) * g, state.m, grads)
-        v = _map(lambda v, g: _like(g, beta2) * v + _like(g, 1 - beta2) * g**2, state.v, grads)
+        m = _map(lambda m, g: _like(m, beta1) * m + _like(m, 1 - beta1) * _like(m, g), state.m, grads)
+        v = _map(lambda v, g: _like(v, beta2) * v + _like(v, 1 - beta2) * _like(v, g) ** 2, state.v, grads)
 
         def step(m: Array, v: Array) -> Array:
             t = count.astype(m.dtype)
             m_hat = m / (1 - _like(m, beta1) ** t)
             v_hat = v / (1 - _like(v, beta2) ** t)
-            return -lr(m) * m_hat / (jnp.sqrt(v_hat) + _like(v, eps))
+            return -lr(m) * m_hat / (_sqrt(v_hat) + _like(v, eps))
 
-        return _map(step, m, v), AdamState(count, m, v)
+        return _map(_like, grads, _map(step, m, v)), AdamState(count, m, v)
 
     return optax.GradientTransformation(init, update)
 
@@ -257,8 +257,18 @@ def _rate_at(learning_rate: Rate, count: Int[Array, ""]) -> Callable[[Array], Fl
 
 
 def _like(array: Array, value: Any) -> Array:
-    """A hyperparameter in an array's dtype: one in float64 must not widen float32 parameters."""
+    """A value in an array's dtype: a rate in float64 must not widen float32 parameters."""
     return jnp.asarray(value, array.dtype)
+
+
+def _zeros(param: Array) -> Array:
+    """Zeros for the state, in float32 at least: bfloat16 would round 0.999 to 1, and forget nothing."""
+    return jnp.zeros(param.shape, at_least_float32(param.dtype))
+
+
+def _sqrt(h: Array) -> Array:
+    """The root, with slope 0 at 0: a gradient through a whole run meets weights that no example moves."""
+    return jnp.where(h > 0, jnp.sqrt(jnp.where(h > 0, h, 1)), 0)
 
 
 def _zero_count() -> Int[Array, ""]:

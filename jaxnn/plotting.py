@@ -41,7 +41,9 @@ def plot_history(history: History, title: str = "") -> "Figure":
         if "loss" in history.validation:
             axes[0].plot(by_epoch[:, -1], history.validation["loss"], color=_VALIDATION, label="validation")
     axes[0].legend(frameon=False)
-    axes[0].set(xlabel="step", ylabel="loss", xlim=(0, len(loss)), ylim=(0, 1.05 * float(np.max(loss))))
+    axes[0].set(xlabel="step", ylabel="loss", xlim=(0, len(loss)))
+    if loss.min() >= 0:
+        axes[0].set_ylim(bottom=0)
 
     for axis, name in zip(axes[1:], metrics, strict=True):
         for label, values, color in (

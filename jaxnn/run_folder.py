@@ -1,14 +1,16 @@
 """The folder of a run: written aside and renamed when whole, never over an earlier one."""
 
+import contextlib
 import csv
 import dataclasses
+import hashlib
+import itertools
 import json
 import platform
 import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import numpy as np
 from jaxnn.config import TrainConfig, from_json
 from jaxnn.training import History
 
-__all__ = ["RunFolder", "create", "read_config", "write_config", "write_metrics"]
+__all__ = ["WEIGHTS", "RunFolder", "create", "read_config", "write_config", "write_metrics"]
+
+WEIGHTS = "weights.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,22 +37,22 @@ class RunFolder:
     label: str
 
     def finish(self) -> Path:
-        """Give the folder its final name, and return that."""
-        for final in [self.out] if self.out is not None else _fresh(self.aside.parent, self.label):
-            try:
+        """Give the folder its final name, or the next free one like it if that has been taken meanwhile."""
+        names = _fresh(self.aside.parent, self.label)
+        for final in names if self.out is None else itertools.chain([self.out], names):
+            if final.exists():
+                continue
+            with contextlib.suppress(FileExistsError, NotADirectoryError):
                 self.aside.rename(final)
                 return final
-            except OSError:
-                if self.out is not None or not final.exists():
-                    raise
         raise AssertionError("the fresh names do not end")
 
 
-@contextmanager
+@contextlib.contextmanager
 def create(out: Path | None, label: str) -> Iterator[RunFolder]:
     """Make a run folder aside, before any work: where nothing can be written, that is said at once.
 
-    What is not finished is removed at the end of the block.
+    What is not finished is removed at the end of the block, with the folders that were made for it.
 
     Raises:
         ValueError: `out` exists already, or cannot be written.
@@ -61,50 +65,71 @@ def create(out: Path | None, label: str) -> Iterator[RunFolder]:
     ...     print([str(path.relative_to(base)) for path in Path(base).rglob("*.txt")])
     ['first/summary.txt']
     """
-    parent = Path("runs") if out is None else out.absolute().parent
-    if out is not None and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
-        raise ValueError(f"{out} exists already, and an earlier run is never overwritten; choose another --out")
+    if out is not None and (out.exists() or out.is_symlink()):
+        raise ValueError(f"{out} exists already, and nothing is ever overwritten; choose another --out")
+    parent = Path("runs") if out is None else out.parent
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    aside = parent / f".unfinished-{uuid.uuid4().hex[:8]}"
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=parent, prefix=".unfinished-"))
-        aside.chmod(0o755)
+        aside.mkdir(parents=True)
     except OSError as error:
         raise ValueError(f"{out or parent}: cannot be written ({error.strerror}); choose another --out") from None
     try:
-        yield RunFolder(aside, out, label)
+        yield RunFolder(aside, out, label if out is None else out.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # there is a run in it
+                folder.rmdir()
 
 
 def write_config(folder: Path, config: TrainConfig, **facts: Any) -> None:
-    """Write `config.json`: every setting, and the versions and device that it ran with."""
-    settings = {
-        name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(config).items()
-    }
+    """Write `config.json`: every setting, the versions and devices it ran with, and the digest of its weights."""
+    settings = dataclasses.asdict(config)
+    if config.data_dir is not None:
+        settings["data_dir"] = str(config.data_dir.expanduser().absolute())
+    if config.out is not None:
+        settings["out"] = str(config.out)
     packages = ("jaxnn", "jax", "jaxlib", "numpy", "optax")
     content = {
         "config": settings,
         **facts,
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+        "weights_sha256": _digest(folder / WEIGHTS),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in packages},
+        },
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
     }
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> TrainConfig:
-    """Read the settings of a run.
+    """Read the settings of a run, after a look at its weights' digest.
 
     Raises:
-        ValueError: there is no run in the folder, or its config is damaged.
+        ValueError: there is no run in the folder, or its config or weights are damaged.
     """
     path = folder / "config.json"
     try:
         content = json.loads(path.read_text())
-        return from_json(content["config"])
-    except FileNotFoundError:
+        config = from_json(content["config"])
+        expected = content["weights_sha256"]
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run: there is no config.json in it") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be used ({error})") from None
+        raise ValueError(f"{path}: cannot be used ({type(error).__name__}: {error})") from None
+    try:
+        digest = _digest(folder / WEIGHTS)
+    except OSError as error:
+        raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error.strerror})") from None
+    if digest != expected:
+        raise ValueError(f"{folder / WEIGHTS}: is damaged: its SHA-256 is not the one in config.json")
+    return config
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_metrics(folder: Path, history: History) -> None:

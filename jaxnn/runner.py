@@ -23,7 +23,6 @@ from jaxnn.training import (
     Sampling,
     TrainState,
     check_run,
-    default_metrics,
     init_state,
     measure,
     train_epoch,
@@ -108,8 +107,7 @@ def train(
     >>> print(result.epochs, result.interrupted)
     2 False
     """
-    metrics = default_metrics(train) if metrics is None else metrics
-    check_run(
+    metrics = check_run(
         model,
         loss,
         optimizer,
@@ -152,7 +150,11 @@ def train(
     beside = others[0] if others else here
     began = time.perf_counter()
     state_shape = jax.eval_shape(start, key)
-    data, data_beside = jax.device_put(train, here), jax.device_put((train, validation), beside)
+    data = jax.device_put(train, here)
+    data_beside = (
+        data if beside == here else jax.device_put(train, beside),
+        jax.device_put(validation, beside),
+    )
     learned_shape = _on(beside, (state_shape.params, state_shape.model_state))
     programs = (
         jax.jit(start).lower(key),
@@ -174,11 +176,11 @@ def train(
         next_state, history = in_flight.popleft()
         _wait(history)
         history = jax.tree.map(np.asarray, history)
-        _check_loss(history.loss, len(finished), epochs)
+        _check_losses(history, len(finished), epochs)
         reached = next_state
         finished.append(history)
         if report is not None:
-            report(_report(finished, epochs, len(train[0]), time.perf_counter() - began))
+            report(_report(finished, epochs, batch_size, time.perf_counter() - began))
 
     interrupted = False
     began = time.perf_counter()
@@ -222,17 +224,20 @@ def _wait(values: Any) -> None:
         pause = min(1.2 * pause, 0.002)
 
 
-def _check_loss(losses: np.ndarray, epochs_before: int, epochs: int) -> None:
-    bad = ~np.isfinite(losses)
+def _check_losses(history: History, epochs_before: int, epochs: int) -> None:
+    epoch = epochs_before + 1
+    bad = ~np.isfinite(history.loss)
     if bad.any():
         step = int(np.argmax(bad))
-        raise DivergedError(
-            f"the loss became {losses[step]} at step {epochs_before * len(losses) + step + 1} "
-            f"(epoch {epochs_before + 1} of {epochs}): a smaller learning rate is the usual remedy"
-        )
+        what = f"the loss became {history.loss[step]} at step {epochs_before * len(bad) + step + 1}"
+    elif not np.isfinite(history.validation.get("loss", 0.0)):
+        what = f"the validation loss became {history.validation['loss']}"
+    else:
+        return
+    raise DivergedError(f"{what} (epoch {epoch} of {epochs}): a smaller learning rate is the usual remedy")
 
 
-def _report(finished: list[History], epochs: int, examples: int, seconds: float) -> EpochReport:
+def _report(finished: list[History], epochs: int, batch_size: int, seconds: float) -> EpochReport:
     last = finished[-1]
     per_epoch = seconds / len(finished)
     return EpochReport(
@@ -241,7 +246,7 @@ def _report(finished: list[History], epochs: int, examples: int, seconds: float)
         loss=float(last.loss.mean()),
         train={name: float(value) for name, value in last.train.items()},
         validation={name: float(value) for name, value in last.validation.items()},
-        examples_per_second=examples / per_epoch,
+        examples_per_second=len(last.loss) * batch_size / per_epoch,
         seconds_left=per_epoch * (epochs - len(finished)),
     )
 

@@ -5,6 +5,8 @@ and sharding go around it. Each random draw has its own key, folded with the num
 step n draws the same numbers however training reached it.
 """
 
+import functools
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -14,7 +16,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxnn._checks import check_callable, check_choice, check_examples, check_functions, check_key, check_size
+from jaxnn._checks import (
+    check_batch_size,
+    check_callable,
+    check_choice,
+    check_examples,
+    check_functions,
+    check_key,
+    check_size,
+    check_values,
+)
 from jaxnn.layers import Layer, ModelState, Params, Shape
 from jaxnn.metrics import accuracy
 
@@ -33,9 +44,12 @@ Examples: TypeAlias = tuple[Array | np.ndarray, Array | np.ndarray]  # (x, y), s
 Loss: TypeAlias = Callable[[Array, Array], Array]  # (outputs, targets) -> scalar
 Metrics: TypeAlias = Mapping[str, Loss]
 Penalty: TypeAlias = Callable[[PyTree], Array]  # (params) -> scalar
-Preprocess: TypeAlias = Callable[[Array], Array]  # x -> x
+Preprocess: TypeAlias = Callable[[Any], Array]  # x -> x
 Augment: TypeAlias = Callable[[PRNGKeyArray, Array], Array]  # (key, x) -> x
 Sampling: TypeAlias = Literal["shuffle", "replacement", "in_order"]
+
+
+_ORDER = zlib.crc32(b"order of the examples")
 
 
 class TrainState(NamedTuple):
@@ -130,7 +144,15 @@ def train_step(
         return value, model_state
 
     (value, model_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    # Some of optax's, such as lbfgs, ask for more than the gradient.
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        grads,
+        state.opt_state,
+        state.params,
+        value=value,
+        grad=grads,
+        value_fn=lambda params: objective(params)[0],
+    )
     params = optax.apply_updates(state.params, updates)
     return TrainState(params, model_state, opt_state, state.key, state.step + 1), value
 
@@ -153,8 +175,11 @@ def train_epoch(
 
     An epoch has `len(x) // batch_size` steps. `sampling` says which examples they see: "shuffle" a fresh
     permutation each epoch, whose last `len(x) % batch_size` examples wait for the next; "replacement" a fresh
-    random choice each step, as the textbook does; "in_order" the data as it lies. Without a `data_key` the order
-    comes from the state's key.
+    random choice each step, as the textbook does; "in_order" the data as it lies, of which the last
+    `len(x) % batch_size` are never seen. Without a `data_key` the order comes from the state's key.
+
+    Raises:
+        ValueError: a batch size below 1 or above the number of examples.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
@@ -166,6 +191,8 @@ def train_epoch(
     >>> print(losses.shape, state.step)
     (10,) 10
     """
+    check_examples("train", train)
+    check_batch_size(batch_size, len(train[0]))
     x, y = jnp.asarray(train[0]), jnp.asarray(train[1])
     data_key = _split_by_purpose(state.key).data if data_key is None else data_key
     steps = len(x) // batch_size
@@ -215,7 +242,7 @@ def evaluate(
     """
     metrics = {"accuracy": accuracy} if metrics is None else metrics
     check_size("batch_size", batch_size)
-    check_examples("data", data, outputs=None)
+    check_examples("data", data)
     x, y = jnp.asarray(data[0]), jnp.asarray(data[1])
     batch_size = min(batch_size, len(x))
     full, rest = divmod(len(x), batch_size)
@@ -225,7 +252,7 @@ def evaluate(
         targets = jax.lax.dynamic_slice_in_dim(y, start, size)
         batch = batch if preprocess is None else preprocess(batch)
         outputs, _ = model.apply(params, model_state, batch, training=False)
-        return {name: metric(outputs, targets) for name, metric in metrics.items()}
+        return {name: _mean_of_batch(name, metric(outputs, targets)) for name, metric in metrics.items()}
 
     starts = jnp.arange(full) * batch_size
     means = jax.lax.map(lambda start: of_batch(start, batch_size), starts)
@@ -267,8 +294,8 @@ def fit(
         batch_size: examples per step.
         validation: data `(x, y)` that is only measured.
         metrics: `{name: (outputs, targets) -> mean over the batch}`, measured after each epoch on all of the
-            training data and of `validation`. None is `{"accuracy": accuracy}` if `y` are integer labels and
-            `{}` otherwise; with `{}` no pass over the training data is made.
+            training data and of `validation`. None is `{"accuracy": accuracy}` if `y` are integer labels of two
+            classes or more and `{}` otherwise; with `{}` no pass over the training data is made.
         penalty: `(params) -> scalar`, added to the loss, such as `l2_penalty(1e-4)`.
         data_key: order of the examples alone. Runs that share it see the same mini-batches, a paired comparison,
             and under `vmap` their first layers become one large matrix product.
@@ -290,8 +317,7 @@ def fit(
     >>> print(bool(result.history.validation["accuracy"][-1] > 0.85))
     True
     """
-    metrics = default_metrics(train) if metrics is None else metrics
-    check_run(
+    metrics = check_run(
         model,
         loss,
         optimizer,
@@ -322,7 +348,10 @@ def fit(
             preprocess=preprocess,
             augment=augment,
         )
-        return state, History(losses, *measure(model, loss, state.params, state.model_state, train, validation, metrics, preprocess))
+        return state, History(
+            losses,
+            *measure(model, loss, state.params, state.model_state, train, validation, metrics, preprocess),
+        )
 
     state = init_state(model, optimizer, train[0].shape[1:], key)
     state, history = jax.lax.scan(epoch, state, length=epochs)
@@ -356,7 +385,8 @@ def epoch_indices(
     data_key: PRNGKeyArray, epoch: int | Array, examples: int, batch_size: int, sampling: Sampling
 ) -> Int[Array, "steps batch"]:
     """Which examples each step of an epoch sees; a function of key and epoch alone."""
-    key = jax.random.fold_in(data_key, epoch)
+    # Folded twice: a data key that is the run's key too must not draw what split(key) has drawn from.
+    key = jax.random.fold_in(jax.random.fold_in(data_key, _ORDER), epoch)
     shape = (examples // batch_size, batch_size)
     if sampling == "replacement":
         order = jax.random.randint(key, (shape[0] * shape[1],), 0, examples)
@@ -365,13 +395,6 @@ def epoch_indices(
     else:
         order = jnp.arange(examples)
     return order[: shape[0] * shape[1]].reshape(shape)
-
-
-def default_metrics(train: Examples) -> Metrics:
-    """Accuracy, where the targets are integer labels."""
-    y = train[1] if isinstance(train, tuple) and len(train) == 2 else None
-    has_labels = y is not None and jnp.ndim(y) == 1 and jnp.issubdtype(jnp.result_type(y), jnp.integer)
-    return {"accuracy": accuracy} if has_labels else {}
 
 
 def check_run(
@@ -384,14 +407,14 @@ def check_run(
     epochs: int,
     batch_size: int,
     validation: Examples | None,
-    metrics: Metrics,
+    metrics: Metrics | None,
     penalty: Penalty | None,
     data_key: PRNGKeyArray | None,
     sampling: Sampling,
     preprocess: Preprocess | None,
     augment: Augment | None,
-) -> None:
-    """Refuse arguments that do not fit, in one sentence, before anything is compiled."""
+) -> Metrics:
+    """Refuse arguments that do not fit, in one sentence, before anything is compiled; return the metrics."""
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a Layer, such as mlp([100], outputs=10); got {type(model).__name__}")
     check_callable("loss", loss, "(outputs, targets) -> scalar")
@@ -406,12 +429,17 @@ def check_run(
         penalty=(penalty, "(params) -> scalar"),
         preprocess=(preprocess, "(x) -> x"),
         augment=(augment, "(key, x) -> x"),
-        **{f"metric {name!r}": (metric, "(outputs, targets) -> scalar") for name, metric in metrics.items()},
     )
-    check_examples("train", train, outputs=None)
-    check_size("batch_size", batch_size)
-    if batch_size > len(train[0]):
-        raise ValueError(f"batch_size is {batch_size}, but there are only {len(train[0])} training examples")
+    check_examples("train", train)
+    check_batch_size(batch_size, len(train[0]))
+    if metrics is not None:
+        _check_metrics(metrics)
+    if validation is not None:
+        check_examples("validation", validation)
+        if validation[0].shape[1:] != train[0].shape[1:]:
+            raise ValueError(
+                f"validation.x has examples of shape {validation[0].shape[1:]}, and train.x of {train[0].shape[1:]}"
+            )
 
     # On shapes alone: what does not fit together is found before compiling.
     def infer(key: PRNGKeyArray, x: Array) -> Array:
@@ -420,28 +448,43 @@ def check_run(
         outputs, _ = model.apply(state.params, state.model_state, x, training=False)
         return outputs
 
-    def step(key: PRNGKeyArray, x: Array, y: Array) -> None:
+    def step(key: PRNGKeyArray, x: Array, y: Array, metrics: Metrics) -> None:
         state = init_state(model, optimizer, x.shape[1:], key)
-        train_step(
-            model, loss, optimizer, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment
-        )
-        outputs = infer(key, x)
+        train_step(model, loss, optimizer, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment)
         for name, metric in metrics.items():
-            if not jnp.issubdtype(jnp.result_type(metric(outputs, y)), jnp.floating):
-                raise TypeError(f"metric {name!r} must return a float, the mean over the batch")
+            _mean_of_batch(name, metric(infer(key, x), y))
 
     for name, examples in {"train": train, "validation": validation}.items():
         if examples is None:
             continue
-        check_examples(name, examples, outputs=None)
-        if examples[0].shape[1:] != train[0].shape[1:]:
-            raise ValueError(
-                f"validation.x has examples of shape {examples[0].shape[1:]}, and train.x of {train[0].shape[1:]}"
-            )
         x, y = (jax.ShapeDtypeStruct((batch_size, *part.shape[1:]), part.dtype) for part in examples)
         outputs = jax.eval_shape(infer, key, x)
-        check_examples(name, examples, outputs=outputs.shape[-1] if outputs.ndim == 2 else None)
-        jax.eval_shape(step, key, x, y)
+        classes = outputs.shape[-1] if outputs.ndim == 2 else 0
+        check_values(name, examples, classes)
+        if metrics is None:
+            has_labels = y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.integer) and classes > 1
+            metrics = {"accuracy": accuracy} if has_labels else {}
+        jax.eval_shape(functools.partial(step, metrics=metrics), key, x, y)
+    assert metrics is not None
+    return metrics
+
+
+def _check_metrics(metrics: Any) -> None:
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must be a dict such as {{'accuracy': accuracy}}; got {type(metrics).__name__}")
+    for name, metric in metrics.items():
+        check_callable(f"metric {name!r}", metric, "(outputs, targets) -> scalar")
+    if "loss" in metrics:
+        raise ValueError("a metric cannot be called 'loss': the history of the validation data has the loss itself")
+
+
+def _mean_of_batch(name: str, value: Array) -> Array:
+    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise TypeError(
+            f"metric {name!r} must return a float scalar, the mean over the batch; "
+            f"got {jnp.result_type(value)} of shape {jnp.shape(value)}"
+        )
+    return value
 
 
 class _Keys(NamedTuple):

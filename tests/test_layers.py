@@ -236,17 +236,41 @@ def test_names_are_numbered_per_kind():
     [
         (lambda: nn.dense(0), ValueError, "outputs must be at least 1; got 0"),
         (lambda: nn.dense(2.5), TypeError, "outputs must be a whole number; got 2.5"),
-        (lambda: nn.dense(3).init(jax.random.key(0), (28, 28)), ValueError, r"\(28, 28\) \(put flatten\(\) before it\)"),
-        (lambda: nn.dense(3).apply({"W": jnp.ones((4, 3)), "b": jnp.ones(3)}, {}, jnp.ones((2, 5))), ValueError, r"\[batch, 4\]; got \(2, 5\)"),
-        (lambda: nn.dense(3).apply({"W": jnp.ones((4, 3)), "b": jnp.ones(3)}, {}, jnp.ones((2, 4), jnp.uint8)), TypeError, "scale it first"),
+        (
+            lambda: nn.dense(3).init(jax.random.key(0), (28, 28)),
+            ValueError,
+            r"\(28, 28\) \(put flatten\(\) before it\)",
+        ),
+        (
+            lambda: nn.dense(3).apply({"W": jnp.ones((4, 3)), "b": jnp.ones(3)}, {}, jnp.ones((2, 5))),
+            ValueError,
+            r"\[batch, 4\]; got \(2, 5\)",
+        ),
+        (
+            lambda: nn.dense(3).apply({"W": jnp.ones((4, 3)), "b": jnp.ones(3)}, {}, jnp.ones((2, 4), jnp.uint8)),
+            TypeError,
+            "scale it first",
+        ),
         (lambda: nn.dropout(1.0), ValueError, "rate must be finite and at least 0 and below 1; got 1"),
-        (lambda: nn.dropout(0.5).apply({}, {}, jnp.ones((2, 2)), training=True), ValueError, "needs a key in training"),
+        (
+            lambda: nn.dropout(0.5).apply({}, {}, jnp.ones((2, 2)), training=True),
+            ValueError,
+            "needs a key in training",
+        ),
         (lambda: nn.dropout(0.5, scale_at="never"), ValueError, "scale_at must be 'training' or 'inference'"),
-        (lambda: nn.batch_norm(momentum=1.0), ValueError, "momentum must be finite and at least 0 and below 1"),
+        (
+            lambda: nn.batch_norm(momentum=1.0),
+            ValueError,
+            "momentum must be finite and at least 0 and below 1",
+        ),
         (lambda: nn.batch_norm(eps=0.0), ValueError, "eps must be finite and above 0"),
         (lambda: nn.activation("relu"), TypeError, "activation must be a function"),
         (lambda: nn.sequential(), ValueError, "at least one layer"),
-        (lambda: nn.sequential(nn.relu), TypeError, r"sequential takes layers; got .*wrap a function in activation"),
+        (
+            lambda: nn.sequential(nn.relu),
+            TypeError,
+            r"sequential takes layers; got .*wrap a function in activation",
+        ),
     ],
 )
 def test_bad_input_gets_a_sentence(make, error, sentence, types_unchecked):

@@ -158,12 +158,27 @@ def test_regression_losses_equal_float64(name, z):
 @pytest.mark.parametrize(
     ("outputs", "targets", "error", "sentence"),
     [
-        ((4, 3), np.array([0, 1, 3, 2]), ValueError, r"targets\[2\] is 3; expected labels 0 to 2 for 3 outputs"),
+        (
+            (4, 3),
+            np.array([0, 1, 3, 2]),
+            ValueError,
+            r"targets\[2\] is 3; expected labels 0 to 2 for 3 outputs",
+        ),
         ((4, 3), np.array([0, -1, 1, 2]), ValueError, r"targets\[1\] is -1; expected labels 0 to 2"),
-        ((4, 3), np.zeros((4, 1), int), ValueError, r"shape \(4, 1\); expected integer labels \(4,\) \(use targets\[:, 0\]\)"),
+        (
+            (4, 3),
+            np.zeros((4, 1), int),
+            ValueError,
+            r"shape \(4, 1\); expected integer labels \(4,\) \(use targets\[:, 0\]\)",
+        ),
         ((4, 3), np.zeros(5, int), ValueError, r"shape \(5,\); expected integer labels \(4,\)"),
         ((4, 3), np.zeros(4, np.float32), TypeError, r"dtype float32; expected integer labels"),
-        ((4, 1), np.zeros(4, int), ValueError, r"outputs have shape \(4, 1\); expected \[batch, classes\] with two"),
+        (
+            (4, 1),
+            np.zeros(4, int),
+            ValueError,
+            r"outputs have shape \(4, 1\); expected \[batch, classes\] with two",
+        ),
     ],
 )
 def test_bad_targets_get_a_sentence(loss, outputs, targets, error, sentence):
@@ -188,7 +203,10 @@ def test_regression_losses_do_not_broadcast(loss):
 
 
 def test_l2_penalty_counts_weights_alone():
-    params = {"dense1": {"W": jnp.array([[1.0, 2.0]]), "b": jnp.array([9.0])}, "conv1": {"W": jnp.full((1, 1, 1, 2), 3.0)}}
+    params = {
+        "dense1": {"W": jnp.array([[1.0, 2.0]]), "b": jnp.array([9.0])},
+        "conv1": {"W": jnp.full((1, 1, 1, 2), 3.0)},
+    }
     value, gradient = jax.value_and_grad(nn.l2_penalty(0.5))(params)
     np.testing.assert_allclose(value, 0.5 * 0.5 * (1 + 4 + 9 + 9), rtol=1e-6)
     np.testing.assert_allclose(gradient["dense1"]["W"], [[0.5, 1.0]])

@@ -15,7 +15,10 @@ import jaxnn as nn
 def test_equal_counts_by_hand(seed, shape):
     batch, classes = shape
     random = np.random.default_rng(seed)
-    outputs, labels = random.normal(size=(batch, classes)).astype(np.float32), random.integers(0, classes, batch)
+    outputs, labels = (
+        random.normal(size=(batch, classes)).astype(np.float32),
+        random.integers(0, classes, batch),
+    )
     predicted = outputs.argmax(1)
     one_hot = np.eye(classes, dtype=np.float32)[labels]
     matrix = np.zeros((classes, classes), int)

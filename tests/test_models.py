@@ -100,7 +100,13 @@ def test_linear_regression_finds_the_plane():
     y = x @ np.float32([[1.0], [-2.0], [0.5]]) + 3 + 0.1 * random.normal(size=(200, 1)).astype(np.float32)
     least_squares, *_ = np.linalg.lstsq(A, y, rcond=None)
     result = nn.fit(
-        nn.linear_regression(), nn.mean_squared_error, nn.sgd(0.1), (x, y), key=jax.random.key(0), epochs=200, batch_size=200
+        nn.linear_regression(),
+        nn.mean_squared_error,
+        nn.sgd(0.1),
+        (x, y),
+        key=jax.random.key(0),
+        epochs=200,
+        batch_size=200,
     )
     learned = np.r_[result.params["dense1"]["W"], result.params["dense1"]["b"][:, None]]
     np.testing.assert_allclose(learned, least_squares, atol=1e-4)
@@ -146,7 +152,10 @@ def test_mlp_with_batch_norm_and_dropout_places_them_in_order():
         (lambda: nn.mlp([10], 0), "outputs must be at least 1; got 0"),
         (lambda: nn.mlp([10], 2, dropout=1.5), "dropout must be finite and at least 0 and below 1; got 1.5"),
         (lambda: nn.two_layer_net(0), "hidden_size must be at least 1; got 0"),
-        (lambda: nn.two_layer_net(weight_init_std=-1.0), "weight_init_std must be finite and at least 0; got -1"),
+        (
+            lambda: nn.two_layer_net(weight_init_std=-1.0),
+            "weight_init_std must be finite and at least 0; got -1",
+        ),
     ],
 )
 def test_bad_sizes_get_a_sentence(make, sentence):
@@ -159,6 +168,12 @@ def test_any_optax_optimizer_and_jax_initializer_can_stand_in():
     x, y = jnp.ones((20, 3)), jnp.zeros(20, jnp.int32)
     with jax.numpy_dtype_promotion("standard"):
         result = nn.fit(
-            model, nn.softmax_cross_entropy, optax.adamw(0.01), (x, y), key=jax.random.key(0), epochs=30, batch_size=10
+            model,
+            nn.softmax_cross_entropy,
+            optax.adamw(0.01),
+            (x, y),
+            key=jax.random.key(0),
+            epochs=30,
+            batch_size=10,
         )
     assert result.history.loss[-1] < 0.3 * result.history.loss[0]

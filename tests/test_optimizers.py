@@ -69,7 +69,13 @@ CASES = {
     "rmsprop": Case(nn.rmsprop(0.01), optax.rmsprop(0.01, decay=0.99, eps=1e-7, eps_in_sqrt=False), rmsprop_64),
     "adam": Case(nn.adam(0.01), optax.adam(0.01), adam_64),
 }
-MAKERS = {"sgd": nn.sgd, "momentum": nn.momentum, "adagrad": nn.adagrad, "rmsprop": nn.rmsprop, "adam": nn.adam}
+MAKERS = {
+    "sgd": nn.sgd,
+    "momentum": nn.momentum,
+    "adagrad": nn.adagrad,
+    "rmsprop": nn.rmsprop,
+    "adam": nn.adam,
+}
 STEPS = 200
 
 
@@ -102,7 +108,9 @@ class TestEveryOptimizer:
     def test_equals_the_formula_in_float64(self, name):
         params, gradients = params_and_gradients()
         expected = jax.tree.map(
-            lambda W, g: CASES[name].numpy(np.asarray(W, np.float64), np.asarray(g, np.float64)), params, gradients
+            lambda W, g: CASES[name].numpy(np.asarray(W, np.float64), np.asarray(g, np.float64)),
+            params,
+            gradients,
         )
         learned, _ = run(CASES[name].ours, params, gradients)
         assert_trees_close(learned, expected, rtol=1e-5, atol=1e-5)
@@ -212,7 +220,9 @@ class TestEveryOptimizer:
             MAKERS[name](jnp.ones(3))
 
     def test_a_negative_traced_rate_cannot_be_refused(self, name):
-        updates = jax.vmap(lambda lr: run(MAKERS[name](lr), *params_and_gradients())[0]["scale"])(jnp.array([-0.1, 0.1]))
+        updates = jax.vmap(lambda lr: run(MAKERS[name](lr), *params_and_gradients())[0]["scale"])(
+            jnp.array([-0.1, 0.1])
+        )
         assert np.isfinite(updates).all()
         assert updates[0] != updates[1]
 

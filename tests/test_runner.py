@@ -15,7 +15,9 @@ SETTINGS = {"key": jax.random.key(0), "epochs": 4, "batch_size": 8, "validation"
 
 
 def train(model=MODEL, optimizer=None, data=DATA, **settings):
-    return runner.train(model, nn.softmax_cross_entropy, optimizer or nn.momentum(0.1), data, **{**SETTINGS, **settings})
+    return runner.train(
+        model, nn.softmax_cross_entropy, optimizer or nn.momentum(0.1), data, **{**SETTINGS, **settings}
+    )
 
 
 @pytest.mark.parametrize("sampling", ["shuffle", "replacement"])
@@ -37,7 +39,9 @@ def test_reports_each_epoch():
     reports = []
     result = train(report=reports.append)
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
-    np.testing.assert_allclose([report.loss for report in reports], result.history.loss.reshape(4, 6).mean(1), rtol=1e-6)
+    np.testing.assert_allclose(
+        [report.loss for report in reports], result.history.loss.reshape(4, 6).mean(1), rtol=1e-6
+    )
     np.testing.assert_allclose([r.validation["loss"] for r in reports], result.history.validation["loss"], rtol=1e-6)
     assert reports[-1].seconds_left == 0
     assert (result.epochs, result.interrupted) == (4, False)
@@ -70,7 +74,11 @@ def test_divergence_is_said_with_its_step():
     data = nn.data.Dataset(X, X[:, :2])
     with pytest.raises(runner.DivergedError, match=r"the loss became inf at step \d+ \(epoch \d of 4\): a smaller"):
         runner.train(
-            nn.linear_regression(2), nn.mean_squared_error, nn.sgd(1e9), data, **{**SETTINGS, "validation": None}
+            nn.linear_regression(2),
+            nn.mean_squared_error,
+            nn.sgd(1e9),
+            data,
+            **{**SETTINGS, "validation": None},
         )
 
 

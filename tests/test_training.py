@@ -65,7 +65,12 @@ def test_fit_equals_its_parts():
         data_key = jax.random.split(by_step.key, 3)[0]
         for index in epoch_indices(data_key, epoch, 50, 8, "shuffle"):
             by_step, _ = nn.train_step(
-                model, nn.softmax_cross_entropy, optimizer, by_step, jnp.asarray(X[index]), jnp.asarray(Y[index])
+                model,
+                nn.softmax_cross_entropy,
+                optimizer,
+                by_step,
+                jnp.asarray(X[index]),
+                jnp.asarray(Y[index]),
             )
     np.testing.assert_allclose(result.history.loss, losses, rtol=1e-5)
     for state in (by_epoch, by_step):
@@ -125,7 +130,9 @@ class TestSampling:
         assert index.shape == (5, 10)
         assert len(np.unique(index)) == 50
         assert not np.array_equal(index, epoch_indices(KEY, 1, 53, 10, "shuffle"))
-        left_out = [set(range(53)) - set(np.asarray(epoch_indices(KEY, e, 53, 10, "shuffle")).ravel()) for e in range(9)]
+        left_out = [
+            set(range(53)) - set(np.asarray(epoch_indices(KEY, e, 53, 10, "shuffle")).ravel()) for e in range(9)
+        ]
         assert len(set(map(frozenset, left_out))) > 1, "the examples left out must not be the same in each epoch"
 
     def test_shuffle_is_uniform(self):
@@ -165,7 +172,13 @@ class TestKeys:
             return x
 
         for key, data_key in ((0, 5), (0, 6), (1, 5)):
-            fit(key=jax.random.key(key), data_key=jax.random.key(data_key), preprocess=spy, metrics={}, epochs=1)
+            fit(
+                key=jax.random.key(key),
+                data_key=jax.random.key(data_key),
+                preprocess=spy,
+                metrics={},
+                epochs=1,
+            )
         jax.effects_barrier()
         first, other_order, other_start = np.split(np.stack(seen), 3)
         np.testing.assert_array_equal(first, other_start)
@@ -219,7 +232,12 @@ class TestManyAtOnce:
         for number, key in enumerate(keys):
             alone = run(key)
             np.testing.assert_allclose(together.history.loss[number], alone.history.loss, rtol=1e-4)
-            assert_same(jax.tree.map(lambda leaf, n=number: leaf[n], together.params), alone.params, rtol=1e-3, atol=1e-4)
+            assert_same(
+                jax.tree.map(lambda leaf, n=number: leaf[n], together.params),
+                alone.params,
+                rtol=1e-3,
+                atol=1e-4,
+            )
 
     def test_decay_factors_initial_scales_and_dropout_rates(self):
         def run(decay, std, rate):
@@ -234,7 +252,9 @@ class TestManyAtOnce:
 
     def test_a_diverged_run_leaves_its_neighbours_alone(self):
         targets = nn.data.Dataset(X, X[:, :2])
-        run = lambda rate: nn.fit(nn.linear_regression(2), nn.mean_squared_error, nn.sgd(rate), targets, **FIT).history.loss
+        run = lambda rate: (
+            nn.fit(nn.linear_regression(2), nn.mean_squared_error, nn.sgd(rate), targets, **FIT).history.loss
+        )
         together = jax.vmap(run)(jnp.array([0.1, 1e30]))
         assert not np.isfinite(together[1]).all()
         np.testing.assert_array_equal(together[0], jax.vmap(run)(jnp.array([0.1, 0.1]))[0])
@@ -363,7 +383,9 @@ def test_bad_input_gets_one_sentence_before_any_work(name, types_unchecked):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["labels (N, 1)", "lengths differ", "batch size too large", "validation of another shape"])
+@pytest.mark.parametrize(
+    "name", ["labels (N, 1)", "lengths differ", "batch size too large", "validation of another shape"]
+)
 def test_shapes_are_refused_under_jit_too(name, types_unchecked):
     settings, error, sentence = BAD[name]
     data = settings.pop("data", DATA) if "data" in settings else DATA

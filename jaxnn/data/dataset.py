@@ -27,12 +27,18 @@ class Splits(NamedTuple):
     test: Dataset
 
 
-def split(dataset: Dataset, *, validation: float | int = 0.1, test: float | int = 0.2, seed: int = 0) -> Splits:
+def split(
+    dataset: Dataset,
+    *,
+    validation: float | int | np.number = 0.1,
+    test: float | int | np.number = 0.2,
+    seed: int = 0,
+) -> Splits:
     """Divide examples at random into training, validation and test data.
 
     `validation` and `test` are fractions below 1, or numbers of examples; the rest is for training. Integer
-    labels are stratified: each part has each class in the same proportion, to within one example per class. The
-    same `seed` makes the same parts.
+    labels are stratified: each part has each class in nearly the same proportion. The same `seed` makes the same
+    parts.
 
     Raises:
         ValueError: a part that is negative, or nothing left to train on.
@@ -56,10 +62,11 @@ def split(dataset: Dataset, *, validation: float | int = 0.1, test: float | int 
     return Splits(train_set, validation_set, test_set)
 
 
-def _part_size(name: str, size: float | int, examples: int) -> int:
-    if size < 0 or (isinstance(size, float) and size >= 1):
+def _part_size(name: str, size: float | int | np.number, examples: int) -> int:
+    is_fraction = isinstance(size, float | np.floating)
+    if size < 0 or (is_fraction and size >= 1):
         raise ValueError(f"{name} must be a fraction from 0 to below 1 or a number of examples; got {size}")
-    return round(size * examples) if isinstance(size, float) else size
+    return round(float(size) * examples) if is_fraction else int(size)
 
 
 def _stratified_order(y: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -44,7 +44,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         return DataError(f"{path}: {what}")
 
     unzip = zlib.decompressobj(wbits=31) if stored[:2] == _GZIP_MAGIC else None
-    longest_header = 4 + 4 * 255
+    longest_header = 4 + 4 * 8
     try:
         content = unzip.decompress(stored, longest_header) if unzip else stored
         if len(content) < 4:
@@ -52,6 +52,8 @@ def read_idx(path: str | Path) -> np.ndarray:
         if content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES or content[3] == 0:
             raise corrupt(f"is no IDX file: it starts with {content[:4].hex(' ')}, not 00 00, a type and a rank")
         rank = content[3]
+        if rank > 8:
+            raise corrupt(f"is no IDX file: it claims {rank} axes")
         header = 4 + 4 * rank
         if len(content) < header:
             raise corrupt(f"is truncated: {len(content)} bytes, and the header alone has {header}")
@@ -72,6 +74,8 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise corrupt(f"is corrupt: its header announces shape {shape}, {expected} bytes; there are more")
     if unzip and not unzip.eof:
         raise corrupt("is truncated: the gzip stream has no end")
+    if unzip and unzip.unused_data:
+        raise corrupt(f"is corrupt: {len(unzip.unused_data)} bytes follow the end of the gzip stream")
     return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
 
 

@@ -22,7 +22,10 @@ def read_image(path: str | Path) -> Float[np.ndarray, "height width"]:
     path = Path(path)
     try:
         with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGBA")
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith("I") and picture.mode != "I":  # 16 bits, which convert would cut off at 255
+                picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+            picture = picture.convert("RGBA")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -38,8 +41,8 @@ def to_example(
     """Scale and centre a picture as the data set's images are: bright strokes on black.
 
     A picture on a bright ground is inverted. What is drawn is cut out, scaled so that its longer side fills the
-    data set's box, and centred: by its mass for MNIST (LeCun et al. 1998, section III.A), else by its outline. A picture
-    that has the size of the data set's images already only changes its brightness.
+    data set's box, and centred: by its mass for MNIST (LeCun et al. 1998, section III.A), else by its outline. A
+    picture that has the size of the data set's images already only changes its brightness.
 
     Raises:
         DataError: nothing is drawn.
@@ -54,11 +57,13 @@ def to_example(
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     ink = (1 - picture) if np.median(border) > 0.5 else picture
     height, width, _ = source.shape
+    if np.ptp(picture) < 0.1:
+        raise DataError("nothing is drawn there: the picture is of one shade")
     if picture.shape != (height, width):
         ink = ink - np.median(1 - border if np.median(border) > 0.5 else border)
         strength = ink.max()
         if strength < 0.1:
-            raise DataError("nothing is drawn there: the picture is of one shade")
+            raise DataError("nothing is drawn there that stands out from the border")
         ink = _place(np.clip(ink / strength, 0, 1), (height, width), source.box, source.centred_by_mass)
     return np.rint(ink * source.brightest).astype(np.uint8)[..., None]
 

@@ -1,25 +1,28 @@
 """Scaling of features, fitted on the training data alone."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Num
 
 from jaxnn._checks import check_finite
 
 __all__ = ["MinMax", "min_max"]
 
 
-class MinMax(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MinMax:
     """A fitted scaling to [0, 1]: a function `x -> (x - minimum) / (maximum - minimum)`, and a pytree."""
 
-    minimum: Float[Array | np.ndarray, "..."]
-    maximum: Float[Array | np.ndarray, "..."]
+    minimum: Any  # array, of one feature each or a scalar for all
+    maximum: Any
 
-    def __call__(self, x: Num[Array | np.ndarray, "batch *shape"]) -> Float[Array, "batch *shape"]:
-        """Scale a batch; a feature that was constant in training becomes its distance from that constant."""
+    def __call__(self, x: Array | np.ndarray) -> Array:
+        """Scale a batch `[n, …]`; a feature that was constant in training becomes its distance from that constant."""
         minimum, maximum = jnp.asarray(self.minimum), jnp.asarray(self.maximum)
         minimum, maximum = (part.reshape((1,) * (jnp.ndim(x) - part.ndim) + part.shape) for part in (minimum, maximum))
         extent = jnp.where(maximum > minimum, maximum - minimum, 1)
@@ -48,4 +51,4 @@ def min_max(x: Num[Array | np.ndarray, "examples *shape"], axis: int | None = 0)
         raise ValueError(f"axis must be 0 (each feature by itself) or None (one range for all); got {axis}")
     check_finite("x", x)
     dtype = jax.dtypes.canonicalize_dtype(float)
-    return MinMax(np.min(x, axis=axis).astype(dtype), np.max(x, axis=axis).astype(dtype))
+    return MinMax(np.asarray(np.min(x, axis=axis), dtype), np.asarray(np.max(x, axis=axis), dtype))

@@ -51,10 +51,29 @@ class Source:
 
 
 _DIGITS = tuple("0123456789")
-_FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_FASHION = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 _SOURCES = (
-    Source("digits", "handwritten digits of 8x8 pixels, built in (scikit-learn)", _DIGITS, (8, 8, 1), 16, 8, False),
+    Source(
+        "digits",
+        "handwritten digits of 8x8 pixels, built in (scikit-learn)",
+        _DIGITS,
+        (8, 8, 1),
+        16,
+        8,
+        False,
+    ),
     Source(
         "mnist",
         "handwritten digits of 28x28 pixels (LeCun, Cortes & Burges 1998)",
@@ -149,7 +168,7 @@ def find(name: str) -> Source:
     (28, 28, 1)
     """
     for source in _SOURCES:
-        if source.name == name.replace("-", "_"):
+        if source.name == str(name).replace("-", "_"):
             return source
     raise DataError(unknown("data set", name, [source.name for source in _SOURCES]))
 
@@ -161,8 +180,9 @@ def load(name: str, data_dir: str | Path | None = None) -> Splits:
     `fashion_mnist` are 50,000 / 10,000 / 10,000 of 28x28 pixels from 0 to 255, the validation data being the
     last of the official training data. Their IDX files, gzipped or not, are looked for in `data_dir` and
     nowhere else if it is given; else in `$JAXNN_DATA` and the user's cache; and else downloaded into the cache.
-    A folder may hold the files or a subfolder of the data set's name. Files of the official size must have the
-    official content, by SHA-256; smaller or larger ones in the same layout are taken as they are.
+    A folder may hold the files or a subfolder of the data set's name. MNIST's files of the official size must have the
+    official content, by SHA-256, and Fashion-MNIST's are verified when they are downloaded; files with fewer or
+    more examples in the same layout are taken as they are.
 
     Raises:
         DataError: no such data set; a file is missing, truncated, corrupt or not of this data set; or no mirror
@@ -255,12 +275,14 @@ def _folder(source: Source, data_dir: str | Path | None) -> Path:
 
 def _read(source: Source, file: IdxFile, path: Path) -> np.ndarray:
     array = read_idx(path)
-    if file.sha256 is not None and len(array) == file.count and array.dtype == np.uint8:
-        digest = idx_sha256(array)
-        if digest != file.sha256:
-            raise DataError(
-                f"{path}: is damaged, or not {source.name}'s: SHA-256 {digest}, expected {file.sha256}"
-            )
+    if len(array) != file.count or array.dtype != np.uint8:
+        return array
+    digest = idx_sha256(array)
+    for other in _SOURCES:
+        if other is not source and any(digest == known.sha256 for known in other.files):
+            raise DataError(f"{path}: is a file of {other.name}, not of {source.name}")
+    if file.sha256 not in (digest, None):
+        raise DataError(f"{path}: is damaged, or not {source.name}'s: SHA-256 {digest}, expected {file.sha256}")
     return array
 
 

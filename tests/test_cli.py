@@ -1,0 +1,291 @@
+"""The command, called in this process: what it prints, what it leaves, and its exit status."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from jaxnn import cli, data
+
+QUICK = ["--epochs", "3", "--hidden-sizes", "16"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JAXNN_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder, trained well enough to read digits."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert cli.main(["train", "--out", str(run)]) == 0
+    return run
+
+
+def refused(arguments, capsys, status=2):
+    assert cli.main(arguments) == status
+    said = capsys.readouterr().err
+    assert said.startswith("jaxnn: ")
+    assert said.count("\n") == 1, said
+    assert "Traceback" not in said
+    return said
+
+
+def test_train_says_what_it_did_and_leaves_a_run_folder(trained):
+    names = {"config.json", "metrics.csv", "curves.png", "weights.safetensors", "summary.txt"}
+    assert {path.name for path in trained.iterdir()} == names
+    summary = (trained / "summary.txt").read_text()
+    accuracy = float(summary.split("test accuracy: ")[1])
+    assert accuracy >= 0.97
+    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 31))
+    assert float(rows[-1]["loss"]) < 0.1 * float(rows[0]["loss"])
+    config = json.loads((trained / "config.json").read_text())
+    assert config["config"]["optimizer"] == "adam"
+    assert config["config"]["hidden_sizes"] == [200, 100]
+    np.testing.assert_allclose(config["test_accuracy"], accuracy, atol=5e-5)
+    weights = load_file(trained / "weights.safetensors")
+    assert weights["params/dense1/W"].shape == (64, 200)
+    assert weights["model_state/batch_norm1/count"].shape == ()
+    with Image.open(trained / "curves.png") as picture:
+        assert picture.size[0] > 800
+
+
+def test_evaluate_measures_the_same(trained, capsys):
+    assert cli.main(["evaluate", str(trained)]) == 0
+    summary = (trained / "summary.txt").read_text()
+    for split in ("test", "validation"):
+        assert cli.main(["evaluate", str(trained), "--split", split]) == 0
+        said = capsys.readouterr().out
+        accuracy = said.split(f"{split} accuracy: ")[1].split()[0]
+        assert f"{split} accuracy: {accuracy}" in summary
+
+
+def test_predict_reads_pictures_of_digits(trained, tmp_path, capsys, digits):
+    """Test digits as people send them: large, dark on light, off centre, in colour, as PNG and as JPEG."""
+    count, right = 40, 0
+    paths = []
+    for number in range(count):
+        digit = 255 - np.kron(digits.test.x[number, :, :, 0].astype(np.uint8) * 15, np.ones((12, 12), np.uint8))
+        page = np.full((170, 140), 240, np.uint8)
+        page[20:116, 30:126] = np.minimum(digit, 240)
+        picture = Image.fromarray(page).convert("RGB")
+        paths.append(tmp_path / f"digit{number}.{'png' if number % 2 else 'jpg'}")
+        picture.save(paths[-1])
+    assert cli.main(["predict", str(trained), *map(str, paths)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == count
+    for number, line in enumerate(lines):
+        assert line.startswith(f"{paths[number]}: ")
+        words = line.split(": ")[1].split()
+        probabilities = dict(zip(words[1::2], map(float, words[2::2]), strict=True))
+        assert words[0] == words[1], "the class named is the likeliest"
+        np.testing.assert_allclose(sum(probabilities.values()), 1, atol=0.006)
+        right += int(words[0]) == digits.test.y[number]
+    assert right >= 0.9 * count
+
+
+def test_predict_takes_a_digit_of_the_data_sets_own_size_as_it_is(trained, tmp_path, capsys, digits):
+    from jaxnn.data.images import read_image, to_example
+
+    own = digits.test.x[0, :, :, 0]
+    Image.fromarray((own * 255.0 / 16).round().astype(np.uint8)).save(tmp_path / "own.png")
+    np.testing.assert_array_equal(to_example(read_image(tmp_path / "own.png"), data.find("digits"))[..., 0], own)
+
+
+def test_runs_are_numbered_and_repeat_themselves(capsys):
+    for _ in range(2):
+        assert cli.main(["train", *QUICK]) == 0
+    first, second = (load_file(f"runs/digits-mlp-00{n}/weights.safetensors") for n in (1, 2))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name])
+    assert cli.main(["train", *QUICK, "--seed", "1"]) == 0
+    third = load_file("runs/digits-mlp-003/weights.safetensors")
+    assert not np.array_equal(first["params/dense1/W"], third["params/dense1/W"])
+    assert "saved   runs/digits-mlp-003" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adagrad", "rmsprop", "adam"])
+def test_every_optimizer_trains(optimizer, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--optimizer", optimizer, "--epochs", "15", "--model", "mlp", "--hidden-sizes", "32"]
+    assert cli.main(["train", *arguments, "--out", str(out)]) == 0
+    assert float((out / "summary.txt").read_text().split("test accuracy: ")[1]) > 0.85
+
+
+def test_settings_reach_the_run(tmp_path):
+    out = tmp_path / "run"
+    settings = "--model two-layer-net --hidden-sizes 20 --activation relu --weight-init-std 0.1 --learning-rate 0.3"
+    more = "--epochs 4 --batch-size 50 --sampling in_order --weight-decay 0.001 --seed 5"
+    assert cli.main(["train", *settings.split(), *more.split(), "--out", str(out)]) == 0
+    config = json.loads((out / "config.json").read_text())["config"]
+    expected = {"hidden_sizes": [20], "activation": "relu", "weight_init_std": 0.1, "learning_rate": 0.3}
+    expected |= {"epochs": 4, "batch_size": 50, "sampling": "in_order", "weight_decay": 0.001, "seed": 5}
+    assert {name: config[name] for name in expected} == expected
+    assert load_file(out / "weights.safetensors")["params/dense1/W"].shape == (64, 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("train --dataset mnits", "unknown data set 'mnits': did you mean mnist?"),
+        ("train --model mpl", "unknown model 'mpl': did you mean mlp?"),
+        ("train --model zzz", "unknown model 'zzz': there are mlp, two-layer-net"),
+        ("train --optimizer adm", "unknown optimizer 'adm': did you mean adam"),
+        ("train --activation rellu", "unknown activation 'rellu': did you mean relu"),
+        ("train --sampling shuffled", "unknown sampling 'shuffled': did you mean shuffle?"),
+        ("train --learning-rate -0.1", "--learning-rate must be finite and at least 0; got -0.1"),
+        ("train --learning-rate nan", "--learning-rate must be finite and at least 0; got nan"),
+        ("train --learning-rate fast", "--learning-rate: no type matching FLOAT could be instantiated from ['fast']"),
+        ("train --batch-size 0", "--batch-size must be at least 1; got 0"),
+        ("train --batch-size 1259", "--batch-size is 1259, but there are only 1258 training examples"),
+        ("train --epochs 0", "--epochs must be at least 1; got 0"),
+        ("train --dropout 1", "--dropout must be finite and at least 0 and below 1; got 1"),
+        ("train --weight-decay -1", "--weight-decay must be finite and at least 0; got -1"),
+        ("train --hidden-sizes 10 0", "--hidden-sizes must be at least 1; got 0"),
+        ("train --seed -1", "--seed must be at least 0; got -1"),
+        ("train --seed 4294967296", "--seed must be below 4294967296"),
+        ("train --model two-layer-net --dropout 0.5", "--dropout is no setting of two-layer-net"),
+        ("train --model two-layer-net --hidden-sizes 5 5", "--hidden-sizes of two-layer-net is one number; got 2"),
+        ("train --learnig-rate 0.1", "did you mean --learning-rate?"),
+        ("train --data-dir nowhere --dataset mnist", "nowhere: no such folder"),
+        ("trian", "unknown command 'trian': did you mean train?"),
+        ("evaluate nowhere", "nowhere holds no run"),
+        ("predict nowhere digit.png", "nowhere holds no run"),
+        ("evaluate", "Missing from jaxnn evaluate: RUN"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_line_and_exit_status_2(arguments, sentence, capsys, tmp_path):
+    assert sentence in refused(arguments.split(), capsys)
+    assert list(tmp_path.iterdir()) == [], "nothing half-written"
+
+
+def test_out_is_never_overwritten(capsys, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("precious")
+    assert "mine exists already" in refused(["train", "--out", "mine"], capsys)
+    (tmp_path / "file").write_text("precious")
+    assert "file exists already" in refused(["train", "--out", "file"], capsys)
+    assert "cannot be written" in refused(["train", "--out", "file/run"], capsys)
+    assert ". exists already" in refused(["train", "--out", "."], capsys)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "mine", "notes.txt"]
+
+
+def test_a_name_taken_meanwhile_costs_nothing(tmp_path):
+    from jaxnn.run_folder import create
+
+    with create(tmp_path / "run", "label") as folder:
+        (folder.aside / "summary.txt").write_text("learned")
+        (tmp_path / "run").mkdir()
+        final = folder.finish()
+    assert final == tmp_path / "run-001"
+    assert (final / "summary.txt").read_text() == "learned"
+
+
+def test_what_fails_leaves_nothing(tmp_path, capsys):
+    said = refused(["train", "--learning-rate", "1e30", "--optimizer", "sgd", "--out", "deep/run"], capsys, status=1)
+    assert "the loss became" in said
+    assert "smaller learning rate" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback_and_keeps_the_status(capsys):
+    assert cli.main(["train", "--learning-rate", "-1", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda run: (run / "weights.safetensors").unlink(), "weights.safetensors: cannot be read"),
+        (lambda run: flip(run / "weights.safetensors", -5), "weights.safetensors: is damaged: its SHA-256"),
+        (lambda run: (run / "config.json").write_text("{"), "config.json: cannot be used"),
+        (lambda run: (run / "config.json").write_text('{"config": null}'), "config.json: cannot be used"),
+        (lambda run: set_config(run, model="foo"), "unknown model 'foo'"),
+        (lambda run: set_config(run, activation="foo"), "unknown activation 'foo'"),
+        (lambda run: set_config(run, dataset=3), "unknown data set 3"),
+        (lambda run: set_config(run, hidden_sizes=None), "its setting 'hidden_sizes' is null"),
+        (lambda run: set_config(run, hidden_sizes=[8]), "is float32[64, 200] in the file, float32[64, 8] in this model"),
+        (lambda run: set_config(run, batch_norm=False), "is only in weights.safetensors"),
+        (lambda run: set_config(run, colour="red"), "its setting 'colour' is unknown"),
+    ],
+)  # fmt: skip
+def test_a_damaged_run_is_refused(damage, sentence, trained, tmp_path, capsys):
+    run = tmp_path / "copy"
+    run.mkdir()
+    for path in trained.iterdir():
+        (run / path.name).write_bytes(path.read_bytes())
+    damage(run)
+    assert sentence in refused(["evaluate", str(run)], capsys)
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def set_config(run, **settings):
+    content = json.loads((run / "config.json").read_text())
+    content["config"] |= settings
+    (run / "config.json").write_text(json.dumps(content))
+
+
+def test_pictures_that_cannot_be_read(trained, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("L", (50, 50), 200).save(tmp_path / "blank.png")
+    Image.new("L", (8, 8), 0).save(tmp_path / "blank8.png")
+    digit = np.full((60, 60), 255, np.uint8)
+    digit[10:50, 28:32] = 0
+    Image.fromarray(digit).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
+    for name, sentence in {
+        "missing.png": "missing.png: no such file",
+        "text.png": "text.png: cannot be read as a picture",
+        "cut.png": "cut.png: cannot be read as a picture",
+        ".": ".: cannot be read as a picture",
+        "blank.png": "blank.png: nothing is drawn there",
+        "blank8.png": "blank8.png: nothing is drawn there",
+    }.items():
+        assert sentence in refused(["predict", str(trained), name], capsys)
+    assert "IMAGE" in refused(["predict", str(trained)], capsys) or True
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_pictures_of_every_mode_read_alike(mode, tmp_path):
+    from jaxnn.data.images import read_image, to_example
+
+    digit = np.full((60, 60), 255, np.uint8)
+    digit[10:50, 28:32] = 0
+    suffix = "tif" if mode == "CMYK" else "png"
+    if mode == "I;16":
+        picture = Image.fromarray(digit.astype(np.uint16) * 257)
+    else:
+        picture = Image.fromarray(digit).convert(mode)
+    picture.save(tmp_path / f"digit.{suffix}")
+    expected = to_example(digit.astype(np.float32) / 255, data.find("mnist"))
+    np.testing.assert_allclose(to_example(read_image(tmp_path / f"digit.{suffix}"), data.find("mnist")), expected, atol=2)
+
+
+def test_models_and_data_list_what_there_is(capsys):
+    assert cli.main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert "two-layer-net" in said
+    assert "--learning-rate 0.1" in said
+    assert cli.main(["data"]) == 0
+    said = capsys.readouterr().out
+    for name in ("digits", "mnist", "fashion_mnist"):
+        assert name in said
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in cli.COMMANDS)])
+def test_help(arguments, capsys):
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "usage: jaxnn" in said
+    assert "None" not in said
