@@ -113,6 +113,8 @@ def read_config(folder: Path) -> TrainConfig:
     path = folder / "config.json"
     try:
         content = json.loads(path.read_text())
+        if not isinstance(content, dict) or not isinstance(content["config"], dict):
+            raise TypeError("it holds no settings")
         config = from_json(content["config"])
         expected = content["weights_sha256"]
     except (FileNotFoundError, NotADirectoryError):

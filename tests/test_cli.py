@@ -42,7 +42,7 @@ def test_train_says_what_it_did_and_leaves_a_run_folder(trained):
     summary = (trained / "summary.txt").read_text()
     accuracy = float(summary.split("test accuracy: ")[1])
     assert accuracy >= 0.97
-    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    rows = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == list(range(1, 31))
     assert float(rows[-1]["loss"]) < 0.1 * float(rows[0]["loss"])
     config = json.loads((trained / "config.json").read_text())
@@ -133,7 +133,7 @@ def test_settings_reach_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("train --dataset mnits", "unknown data set 'mnits': did you mean mnist?"),
+        ("train --dataset mnits", "unknown data set 'mnits': did you mean mnist or digits?"),
         ("train --model mpl", "unknown model 'mpl': did you mean mlp?"),
         ("train --model zzz", "unknown model 'zzz': there are mlp, two-layer-net"),
         ("train --optimizer adm", "unknown optimizer 'adm': did you mean adam"),
@@ -210,12 +210,12 @@ def test_debug_shows_the_traceback_and_keeps_the_status(capsys):
         (lambda run: set_config(run, activation="foo"), "unknown activation 'foo'"),
         (lambda run: set_config(run, dataset=3), "unknown data set 3"),
         (lambda run: set_config(run, hidden_sizes=None), "its setting 'hidden_sizes' is null"),
-        (lambda run: set_config(run, hidden_sizes=[8]), "is float32[64, 200] in the file, float32[64, 8] in this model"),
+        (lambda run: set_config(run, hidden_sizes=[200, 8]), "is float32[100] in the file, float32[8] in this model"),
         (lambda run: set_config(run, batch_norm=False), "is only in weights.safetensors"),
         (lambda run: set_config(run, colour="red"), "its setting 'colour' is unknown"),
     ],
 )  # fmt: skip
-def test_a_damaged_run_is_refused(damage, sentence, trained, tmp_path, capsys):
+def test_a_damaged_run_is_refused(damage, sentence, trained, tmp_path, capsys, types_unchecked):
     run = tmp_path / "copy"
     run.mkdir()
     for path in trained.iterdir():
@@ -253,7 +253,7 @@ def test_pictures_that_cannot_be_read(trained, tmp_path, capsys):
         "blank8.png": "blank8.png: nothing is drawn there",
     }.items():
         assert sentence in refused(["predict", str(trained), name], capsys)
-    assert "IMAGE" in refused(["predict", str(trained)], capsys) or True
+    assert "at least one picture" in refused(["predict", str(trained)], capsys)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
@@ -263,13 +263,13 @@ def test_pictures_of_every_mode_read_alike(mode, tmp_path):
     digit = np.full((60, 60), 255, np.uint8)
     digit[10:50, 28:32] = 0
     suffix = "tif" if mode == "CMYK" else "png"
-    if mode == "I;16":
-        picture = Image.fromarray(digit.astype(np.uint16) * 257)
-    else:
-        picture = Image.fromarray(digit).convert(mode)
+    sixteen_bits = Image.fromarray(digit.astype(np.uint16) * 257)
+    picture = sixteen_bits if mode == "I;16" else Image.fromarray(digit).convert(mode)
     picture.save(tmp_path / f"digit.{suffix}")
     expected = to_example(digit.astype(np.float32) / 255, data.find("mnist"))
-    np.testing.assert_allclose(to_example(read_image(tmp_path / f"digit.{suffix}"), data.find("mnist")), expected, atol=2)
+    np.testing.assert_allclose(
+        to_example(read_image(tmp_path / f"digit.{suffix}"), data.find("mnist")), expected, atol=2
+    )
 
 
 def test_models_and_data_list_what_there_is(capsys):

@@ -1,0 +1,246 @@
+"""Data sets by name: where they are looked for, what is believed, and downloads from a server on this machine."""
+
+import functools
+import gzip
+import hashlib
+import importlib
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import jaxnn as nn
+from jaxnn.data import DataError, sources
+from tests.data.test_formats import idx_bytes
+
+MODULE = importlib.import_module("jaxnn.data.sources")  # whose name in nn.data is the function's
+NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def tiny_mnist():
+    """Thirty training and eight test images in MNIST's layout."""
+    random = np.random.default_rng(0)
+    arrays = []
+    for count in (30, 8):
+        arrays.append(random.integers(0, 256, (count, 28, 28)).astype(np.uint8))
+        arrays.append((np.arange(count) % 10).astype(np.uint8))
+    return dict(zip(NAMES, arrays, strict=True))
+
+
+def write(folder, arrays, gzipped=False):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        content = idx_bytes(array)
+        (folder / f"{name}{'.gz' if gzipped else ''}").write_bytes(gzip.compress(content) if gzipped else content)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAXNN_DATA", raising=False)
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(MODULE, "_cache", lambda: folder)
+    return folder
+
+
+def check_tiny(splits):
+    arrays = tiny_mnist()
+    assert [part.x.shape for part in splits] == [(25, 28, 28, 1), (5, 28, 28, 1), (8, 28, 28, 1)]
+    assert {part.x.dtype for part in splits} == {np.dtype(np.uint8)}
+    assert {part.y.dtype for part in splits} == {np.dtype(np.int32)}
+    images = np.concatenate([splits.train.x, splits.validation.x])[..., 0]
+    np.testing.assert_array_equal(images, arrays[NAMES[0]])
+    np.testing.assert_array_equal(np.concatenate([splits.train.y, splits.validation.y]), arrays[NAMES[1]])
+    np.testing.assert_array_equal(splits.test.x[..., 0], arrays[NAMES[2]])
+    np.testing.assert_array_equal(splits.test.y, arrays[NAMES[3]])
+
+
+def test_digits_are_the_bundled_ones(digits):
+    from sklearn.datasets import load_digits
+
+    bundled = load_digits()
+    images = np.concatenate([part.x for part in digits])
+    assert [len(part.x) for part in digits] == [1258, 180, 359]
+    order = np.lexsort(images.reshape(1797, 64).T)
+    reference = np.lexsort(bundled.data.T)
+    np.testing.assert_array_equal(images.reshape(1797, 64)[order], bundled.data[reference])
+    counts = np.bincount(digits.test.y)
+    assert counts.min() >= 34, "stratified: 35 or 36 of each digit"
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_a_folder_or_its_subfolder(gzipped, tmp_path, monkeypatch):
+    write(tmp_path / "plain", tiny_mnist(), gzipped)
+    write(tmp_path / "sub" / "mnist", tiny_mnist(), gzipped)
+    check_tiny(nn.data.load("mnist", tmp_path / "plain"))
+    check_tiny(nn.data.load("mnist", str(tmp_path / "sub")))
+    monkeypatch.setenv("JAXNN_DATA", str(tmp_path / "sub"))
+    check_tiny(nn.data.load("mnist"))
+
+
+def test_dotted_names_and_the_cache(cache):
+    write(cache / "mnist", {name.replace("-idx", ".idx"): array for name, array in tiny_mnist().items()})
+    check_tiny(nn.data.load("mnist"))
+
+
+def test_real_mnist(mnist_dir):
+    splits = nn.data.load("mnist", mnist_dir)
+    assert [part.x.shape for part in splits] == [(50000, 28, 28, 1), (10000, 28, 28, 1), (10000, 28, 28, 1)]
+    np.testing.assert_array_equal(splits.train.y[:5], [5, 0, 4, 1, 9])
+    np.testing.assert_array_equal(splits.test.y[:5], [7, 2, 1, 0, 4])
+
+
+def test_mnist_is_not_taken_for_fashion_mnist(mnist_dir):
+    with pytest.raises(DataError, match="is a file of mnist, not of fashion_mnist"):
+        nn.data.load("fashion_mnist", mnist_dir)
+
+
+def test_a_damaged_pixel_of_real_mnist_is_found(mnist_dir, tmp_path):
+    for name in NAMES:
+        content = bytearray(gzip.decompress((mnist_dir / f"{name}.gz").read_bytes()))
+        content[-1] ^= name == NAMES[2]
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte: is damaged, or not mnist's: SHA-256"):
+        nn.data.load("mnist", tmp_path)
+
+
+PARTS = ["train_x", "train_y", "test_x", "test_y"]
+
+
+def changed(**arrays):
+    return {**tiny_mnist(), **{NAMES[PARTS.index(k)]: v for k, v in arrays.items()}}
+
+
+LABELS = tiny_mnist()[NAMES[1]]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        (changed(train_y=np.where(np.arange(30) == 4, 10, LABELS).astype(np.uint8)), "train-labels-idx1-ubyte: label 4 is 10; expected 0 to 9"),
+        (changed(train_y=np.where(np.arange(30) == 4, -1, LABELS).astype(np.int8)), "label 4 is -1; expected 0 to 9"),
+        (changed(train_y=LABELS[:, None]), r"holds labels of shape \(30, 1\); expected \(30,\)"),
+        (changed(train_y=LABELS.astype(np.float32)), "holds float32; expected integer labels"),
+        (changed(train_y=LABELS[:-1]), "holds 29 labels, but train-images-idx3-ubyte 30 images"),
+        (changed(test_x=np.zeros((8, 27, 28), np.uint8)), "expected uint8 images of 28x28 pixels"),
+        (changed(test_x=np.zeros((8, 28, 28), np.float32)), "holds float32 of shape"),
+        (changed(train_x=np.zeros((2, 28, 28), np.uint8), train_y=LABELS[:2]), "holds 2 images; 6 or more are needed"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_gets_a_sentence(arrays, sentence, tmp_path):
+    write(tmp_path, arrays)
+    with pytest.raises(DataError, match=sentence):
+        nn.data.load("mnist", tmp_path)
+
+
+def test_missing_and_truncated_files(tmp_path):
+    write(tmp_path, tiny_mnist())
+    whole = (tmp_path / NAMES[2]).read_bytes()
+    (tmp_path / NAMES[2]).write_bytes(whole[:-1])
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte: is truncated"):
+        nn.data.load("mnist", tmp_path)
+    (tmp_path / NAMES[2]).unlink()
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte: no such file"):
+        nn.data.load("mnist", tmp_path)
+    with pytest.raises(DataError, match="no such folder; expected the files of mnist there"):
+        nn.data.load("mnist", tmp_path / "nowhere")
+
+
+def test_unknown_names():
+    with pytest.raises(DataError, match="unknown data set 'minst': did you mean mnist"):
+        nn.data.load("minst")
+    assert nn.data.find("fashion-mnist").name == "fashion_mnist"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves `files`; what is under /broken/ breaks off in the middle, under /wrong/ is another file."""
+
+    def __init__(self, files, *arguments):
+        self.files = files
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        _, mirror, name = self.path.split("/")
+        content = self.files.get(name)
+        if content is None or mirror == "gone":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if mirror == "wrong":
+            content = bytes(len(content))
+        self.wfile.write(content[: len(content) // 2] if mirror == "broken" else content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on this machine with the tiny files; returns a function that names the mirrors."""
+    arrays = tiny_mnist()
+    files = {f"{name}.gz": gzip.compress(idx_bytes(array)) for name, array in arrays.items()}
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, files))
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    official = nn.data.find("mnist")
+
+    def mirrors(*names, gzipped_digest=False):
+        digest = lambda name: {
+            "sha256": None if gzipped_digest else hashlib.sha256(idx_bytes(arrays[name])).hexdigest(),
+            "gzip_sha256": hashlib.sha256(files[f"{name}.gz"]).hexdigest() if gzipped_digest else None,
+        }
+        known = tuple(replace(f, count=len(arrays[f.name]), **digest(f.name)) for f in official.files)
+        urls = tuple(f"http://127.0.0.1:{httpd.server_port}/{name}/" for name in names)
+        monkeypatch.setattr(MODULE, "_SOURCES", (replace(official, files=known, mirrors=urls),))
+
+    yield mirrors
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.mark.parametrize("gzipped_digest", [False, True])
+def test_download_tries_the_mirrors_in_turn(server, cache, gzipped_digest, capsys):
+    server("gone", "broken", "wrong", "good", gzipped_digest=gzipped_digest)
+    check_tiny(nn.data.load("mnist"))
+    assert sorted(path.name for path in cache.rglob("*.gz")) == sorted(f"{name}.gz" for name in NAMES)
+    assert "mnist: t10k-labels-idx1-ubyte.gz" in capsys.readouterr().err
+    server("gone")  # the second time nothing is fetched
+    check_tiny(nn.data.load("mnist"))
+
+
+def test_a_download_that_fails_leaves_nothing_and_can_be_repeated(server, cache):
+    server("gone", "broken", "wrong")
+    with pytest.raises(
+        DataError, match=r"train-images-idx3-ubyte.gz could not be downloaded from .*gone.*broken.*wrong"
+    ):
+        nn.data.load("mnist")
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+    server("good")
+    (cache / "mnist" / f"{NAMES[0]}.gz").unlink(missing_ok=True)
+    check_tiny(nn.data.load("mnist"))
+
+
+def test_a_download_begun_is_finished(server, cache):
+    server("good")
+    nn.data.load("mnist")
+    (cache / "mnist" / f"{NAMES[3]}.gz").unlink()
+    check_tiny(nn.data.load("mnist"))
+
+
+def test_a_cache_that_cannot_be_written(server, cache):
+    server("good")
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(DataError, match="mnist cannot be stored there"):
+        nn.data.load("mnist")
+
+
+def test_sources_are_all_described():
+    for source in sources():
+        assert len(source.classes) == 10
+        assert source.title
+        assert len(source.files) in (0, 4)
+        assert source.files == () or len(source.mirrors) >= 2

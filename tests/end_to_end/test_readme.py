@@ -1,0 +1,57 @@
+"""Every code block of the README runs as it is written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxnn import cli
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+SHELL_LINES = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+
+
+def test_there_is_nothing_that_no_test_runs():
+    assert {language for language, _ in BLOCKS} == {"sh", "python"}
+    for line in SHELL_LINES:
+        assert line.startswith(("jaxnn ", "python -m pip install")), line
+
+
+def test_the_python_blocks(capsys):
+    """One after the other, as a reader would: the second goes on from the first."""
+    namespace = {}
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        for language, block in BLOCKS:
+            if language == "python":
+                exec(compile(block, "README.md", "exec"), namespace)
+    said = capsys.readouterr().out
+    accuracy = float(re.search(r"test: \{'accuracy': Array\(([\d.]+)", said)[1])
+    assert accuracy >= 0.95
+    assert namespace["histories"].loss.shape == (8, 120)
+    assert max(namespace["histories"].validation["accuracy"][:, -1]) > 0.9
+
+
+def test_the_script_and_the_sweep_are_as_short_as_promised():
+    script, sweep = (block.strip().splitlines() for language, block in BLOCKS if language == "python")
+    assert len([line for line in script if line]) <= 10
+    assert len([line for line in sweep if line and not line.startswith("print")]) <= 5
+
+
+def test_the_jaxnn_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = [line.split("&& ")[-1] for line in SHELL_LINES]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("jaxnn ")]
+    assert ["train"] in commands
+    for command in commands:
+        assert cli.main(command) == 0, command
+    said = capsys.readouterr().out
+    assert "test accuracy: 0.9" in said
+    assert (tmp_path / "runs" / "relu" / "curves.png").exists()
+
+
+@pytest.mark.parametrize("name", re.findall(r"`(\w+\.py)`", README))
+def test_the_files_it_names_exist(name):
+    assert list((Path(__file__).parents[2] / "jaxnn").rglob(name))
