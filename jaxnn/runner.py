@@ -1,9 +1,13 @@
 """The host loop: the same arithmetic as `fit`, an epoch at a time, for people rather than programs."""
 
+import contextlib
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -145,57 +149,58 @@ def train(
     def measured(learned: Learned, train: Examples, validation: Examples | None) -> Measured:
         return measure(model, loss, *learned, train, validation, metrics, preprocess)
 
-    # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
-    here, *others = jax.local_devices()
-    beside = others[0] if others else here
-    began = time.perf_counter()
-    state_shape = jax.eval_shape(start, key)
-    data = jax.device_put(train, here)
-    data_beside = (
-        data if beside == here else jax.device_put(train, beside),
-        jax.device_put(validation, beside),
-    )
-    learned_shape = _on(beside, (state_shape.params, state_shape.model_state))
-    programs = (
-        jax.jit(start).lower(key),
-        jax.jit(one_epoch).lower(_on(here, state_shape), data),
-        jax.jit(measured).lower(learned_shape, *data_beside),
-    )
-    with ThreadPoolExecutor() as pool:
-        run_start, run_epoch, run_measured = pool.map(lambda program: program.compile(), programs)
-    state = jax.device_put(run_start(key), here)
-    compile_seconds = time.perf_counter() - began
+    with _remembered_interrupts() as heard:
+        # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
+        here, *others = jax.local_devices()
+        beside = others[0] if others else here
+        began = time.perf_counter()
+        state_shape = jax.eval_shape(start, key)
+        data = jax.device_put(train, here)
+        data_beside = (
+            data if beside == here else jax.device_put(train, beside),
+            jax.device_put(validation, beside),
+        )
+        learned_shape = _on(beside, (state_shape.params, state_shape.model_state))
+        programs = (
+            jax.jit(start).lower(key),
+            jax.jit(one_epoch).lower(_on(here, state_shape), data),
+            jax.jit(measured).lower(learned_shape, *data_beside),
+        )
+        with ThreadPoolExecutor() as pool:
+            run_start, run_epoch, run_measured = pool.map(lambda program: program.compile(), programs)
+        state = jax.device_put(run_start(key), here)
+        compile_seconds = time.perf_counter() - began
 
-    # The states are not donated: when Ctrl-C cuts an epoch off, the one before it is still there.
-    reached = state
-    finished: list[History] = []
-    in_flight: deque[tuple[TrainState, History]] = deque()
+        # The states are not donated: when Ctrl-C cuts an epoch off, the one before it is still there.
+        reached = state
+        finished: list[History] = []
+        in_flight: deque[tuple[TrainState, History]] = deque()
 
-    def settle() -> None:
-        nonlocal reached
-        next_state, history = in_flight.popleft()
-        _wait(history)
-        history = jax.tree.map(np.asarray, history)
-        _check_losses(history, len(finished), epochs)
-        reached = next_state
-        finished.append(history)
-        if report is not None:
-            report(_report(finished, epochs, batch_size, time.perf_counter() - began))
+        def settle() -> None:
+            nonlocal reached
+            next_state, history = in_flight.popleft()
+            _wait(history, heard)
+            history = jax.tree.map(np.asarray, history)
+            _check_losses(history, len(finished), epochs)
+            reached = next_state
+            finished.append(history)
+            if report is not None:
+                report(_report(finished, epochs, batch_size, time.perf_counter() - began))
 
-    interrupted = False
-    began = time.perf_counter()
-    try:
-        for _ in range(epochs):
-            state, losses = run_epoch(state, data)
-            learned = jax.device_put((state.params, state.model_state), beside)
-            in_flight.append((state, History(losses, *run_measured(learned, *data_beside))))
-            if len(in_flight) == 2:
-                settle()
-        settle()
-    except KeyboardInterrupt:
-        if not finished:
-            raise
-        interrupted = len(finished) < epochs
+        interrupted = False
+        began = time.perf_counter()
+        try:
+            for _ in range(epochs):
+                state, losses = run_epoch(state, data)
+                learned = jax.device_put((state.params, state.model_state), beside)
+                in_flight.append((state, History(losses, *run_measured(learned, *data_beside))))
+                if len(in_flight) == 2:
+                    settle()
+            settle()
+        except KeyboardInterrupt:
+            if not finished:
+                raise
+            interrupted = len(finished) < epochs
     run_seconds = time.perf_counter() - began
     return RunResult(
         reached.params,
@@ -215,11 +220,35 @@ def _on(device: jax.Device, shapes: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
-def _wait(values: Any) -> None:
+@contextlib.contextmanager
+def _remembered_interrupts() -> Iterator[threading.Event]:
+    """Remember Ctrl-C beside raising it: an exception that falls into a callback of JAX's is lost."""
+    heard = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        signal.default_int_handler(number, frame)
+
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    if not on_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield heard
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _wait(values: Any, heard: threading.Event) -> None:
     """Wait for a computation with short sleeps: while blocked inside JAX, Python would not hear Ctrl-C."""
     pause = 1e-4
     leaves = jax.tree.leaves(values)
-    while not all(leaf.is_ready() for leaf in leaves):
+    while True:
+        if heard.is_set():
+            raise KeyboardInterrupt
+        if all(leaf.is_ready() for leaf in leaves):
+            return
         time.sleep(pause)
         pause = min(1.2 * pause, 0.002)
 

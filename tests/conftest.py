@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import jax
 import jaxtyping
 import pytest
@@ -11,6 +12,11 @@ import jaxnn as nn
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The gate must not be red by chance: there the examples are always the same.
+hypothesis.settings.register_profile("gate", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("gate")
 
 # Real MNIST, where someone has put it: in a folder `mnist` of $JAXNN_TEST_DATA or of ../shared/data.
 BESIDE = Path(__file__).parents[2] / "shared" / "data"

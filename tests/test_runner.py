@@ -1,5 +1,8 @@
 """The host loop: the numbers of `fit`, and what happens on the way."""
 
+import contextlib
+import signal
+
 import jax
 import numpy as np
 import pytest
@@ -62,12 +65,26 @@ def test_ctrl_c_keeps_the_finished_epochs(last):
 
 
 def test_ctrl_c_before_the_first_epoch_goes_on_up(monkeypatch):
-    def interrupted(values):
+    def interrupted(values, heard):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train()
+
+
+def test_ctrl_c_that_is_lost_in_a_callback_is_heard_all_the_same(monkeypatch):
+    """An exception raised inside a callback of JAX's does not come through."""
+
+    def lost(epoch):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    result = train(report=lost, epochs=50)
+    assert result.interrupted
+    assert result.epochs == 1
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_divergence_is_said_with_its_step():
