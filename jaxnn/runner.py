@@ -149,7 +149,7 @@ def train(
     def measured(learned: Learned, train: Examples, validation: Examples | None) -> Measured:
         return measure(model, loss, *learned, train, validation, metrics, preprocess)
 
-    with _remembered_interrupts() as heard:
+    with _noted_interrupts() as heard:
         # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
         here, *others = jax.local_devices()
         beside = others[0] if others else here
@@ -221,13 +221,17 @@ def _on(device: jax.Device, shapes: PyTree) -> PyTree:
 
 
 @contextlib.contextmanager
-def _remembered_interrupts() -> Iterator[threading.Event]:
-    """Remember Ctrl-C beside raising it: an exception that falls into a callback of JAX's is lost."""
+def _noted_interrupts() -> Iterator[threading.Event]:
+    """Note Ctrl-C instead of raising it: an exception that falls into a callback of JAX's is lost.
+
+    The second one is raised.
+    """
     heard = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:
+        if heard.is_set():
+            signal.default_int_handler(number, frame)
         heard.set()
-        signal.default_int_handler(number, frame)
 
     on_main_thread = threading.current_thread() is threading.main_thread()
     if not on_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -241,7 +245,7 @@ def _remembered_interrupts() -> Iterator[threading.Event]:
 
 
 def _wait(values: Any, heard: threading.Event) -> None:
-    """Wait for a computation with short sleeps: while blocked inside JAX, Python would not hear Ctrl-C."""
+    """Wait for a computation with short sleeps, and end the wait on Ctrl-C: blocked inside JAX, Python hears none."""
     pause = 1e-4
     leaves = jax.tree.leaves(values)
     while True:

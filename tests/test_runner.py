@@ -1,6 +1,5 @@
 """The host loop: the numbers of `fit`, and what happens on the way."""
 
-import contextlib
 import signal
 
 import jax
@@ -73,18 +72,21 @@ def test_ctrl_c_before_the_first_epoch_goes_on_up(monkeypatch):
         train()
 
 
-def test_ctrl_c_that_is_lost_in_a_callback_is_heard_all_the_same(monkeypatch):
-    """An exception raised inside a callback of JAX's does not come through."""
-
-    def lost(epoch):
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
+def test_ctrl_c_is_noted_and_ends_the_run_at_the_next_wait():
     before = signal.getsignal(signal.SIGINT)
-    result = train(report=lost, epochs=50)
+    result = train(report=lambda epoch: signal.raise_signal(signal.SIGINT), epochs=50)
     assert result.interrupted
     assert result.epochs == 1
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_is_raised():
+    def twice(epoch):
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    assert train(report=twice).epochs == 1
 
 
 def test_divergence_is_said_with_its_step():
