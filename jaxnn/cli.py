@@ -129,7 +129,6 @@ def entry() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows ASCII alone still gets its line
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     # One device trains while the other measures the epoch before.
     jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
     status = main()
@@ -228,39 +227,17 @@ def _train(config: TrainConfig, console: Console) -> int:
                 preprocess=scale,
                 report=progress,
             )
-        # After Ctrl-C the device may still be busy with an epoch: measuring would wait for it.
-        test_accuracy = (
-            None if result.interrupted else _accuracy(model, result.params, result.model_state, splits.test, scale)
-        )
-        final = {name: float(values[-1]) for name, values in result.history.train.items()}
-        validation_accuracy = float(result.history.validation["accuracy"][-1])
-        summary = [
-            f"data: {source.name}, {sizes} examples for training / validation / test",
-            f"model: {config.model}, {_describe_model(config)}, {parameters:,} parameters",
-            f"optimizer: {config.optimizer}, learning rate {config.learning_rate:g}",
-            f"epochs: {result.epochs} of {config.epochs}{', stopped by Ctrl-C' if result.interrupted else ''}",
-            f"seconds: {result.compile_seconds:.2f} to compile, {result.run_seconds:.2f} to train",
-            f"training accuracy: {final['accuracy']:.4f}",
-            f"validation accuracy: {validation_accuracy:.4f}",
-            "test accuracy: "
-            + ("not measured; jaxnn evaluate does" if test_accuracy is None else f"{test_accuracy:.4f}"),
-        ]
         with _undisturbed():
-            save_weights(
-                folder.aside / WEIGHTS,
-                {"params": result.params, "model_state": result.model_state, "preprocess": scale},
-            )
-            write_config(
-                folder.aside,
-                config,
-                epochs_finished=result.epochs,
-                test_accuracy=test_accuracy,
-                compile_seconds=result.compile_seconds,
-                run_seconds=result.run_seconds,
-            )
-            write_metrics(folder.aside, result.history)
-            save_figure(plot_history(result.history, f"{config.model} on {source.name}"), folder.aside / "curves.png")
-            (folder.aside / "summary.txt").write_text("\n".join(summary) + "\n")
+            # After Ctrl-C the device may still be busy with an epoch: measuring would wait for it.
+            test_accuracy = None
+            if not result.interrupted:
+                test_accuracy = _accuracy(model, result.params, result.model_state, splits.test, scale)
+            facts = [
+                f"data: {source.name}, {sizes} examples for training / validation / test",
+                f"model: {config.model}, {_describe_model(config)}, {parameters:,} parameters",
+                f"optimizer: {config.optimizer}, learning rate {config.learning_rate:g}",
+            ]
+            _write_run(folder.aside, config, result, scale, facts, test_accuracy)
             run = folder.finish()
 
     if test_accuracy is None:
@@ -278,9 +255,41 @@ def _train(config: TrainConfig, console: Console) -> int:
     return 0
 
 
+def _write_run(
+    folder: Path,
+    config: TrainConfig,
+    result: runner.RunResult,
+    scale: data.MinMax,
+    facts: list[str],
+    test_accuracy: float | None,
+) -> None:
+    """Write all files of a run into its folder."""
+    learned = {"params": result.params, "model_state": result.model_state, "preprocess": scale}
+    save_weights(folder / WEIGHTS, learned)
+    write_config(
+        folder,
+        config,
+        epochs_finished=result.epochs,
+        test_accuracy=test_accuracy,
+        compile_seconds=result.compile_seconds,
+        run_seconds=result.run_seconds,
+    )
+    write_metrics(folder, result.history)
+    save_figure(plot_history(result.history, f"{config.model} on {config.dataset}"), folder / "curves.png")
+    summary = [
+        *facts,
+        f"epochs: {result.epochs} of {config.epochs}{', stopped by Ctrl-C' if result.interrupted else ''}",
+        f"seconds: {result.compile_seconds:.2f} to compile, {result.run_seconds:.2f} to train",
+        f"training accuracy: {result.history.train['accuracy'][-1]:.4f}",
+        f"validation accuracy: {result.history.validation['accuracy'][-1]:.4f}",
+        "test accuracy: " + ("not measured; jaxnn evaluate does" if test_accuracy is None else f"{test_accuracy:.4f}"),
+    ]
+    (folder / "summary.txt").write_text("\n".join(summary) + "\n")
+
+
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let no Ctrl-C into the fraction of a second in which the run is written."""
+    """Let no Ctrl-C into the fraction of a second in which a run is measured and written."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -31,16 +31,18 @@ def test_one_command_from_nothing_to_a_trained_network(tmp_path):
 
 def interrupted(arguments, seen, number, cwd):
     """Start a run, send a signal once a line has been seen, and return what it said and its status."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    for line in process.stdout:
-        if seen in line:
-            break
-    time.sleep(0.3)
-    process.send_signal(number)
-    _, complaint = process.communicate(timeout=60)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*COMMAND, *arguments], cwd=cwd, env=environment, **pipes) as process:
+        try:
+            for line in process.stdout:
+                if seen in line:
+                    break
+            time.sleep(0.3)
+            process.send_signal(number)
+            _, complaint = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, complaint
 
 
@@ -62,12 +64,6 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing(tmp_path):
     assert status == 130
     if "nothing was saved" in said:  # else the machine was so fast that an epoch was done
         assert list(tmp_path.iterdir()) == []
-
-
-def test_sigterm_leaves_nothing_half_written(tmp_path):
-    status, _ = interrupted(["train", "--epochs", "100000"], "epoch 1/", signal.SIGTERM, tmp_path)
-    assert status == 143
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pipe_whose_reader_leaves(tmp_path):
