@@ -276,3 +276,37 @@ def test_names_are_numbered_per_kind():
 def test_bad_input_gets_a_sentence(make, error, sentence, types_unchecked):
     with pytest.raises(error, match=sentence):
         make()
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.dense(2), nn.batch_norm(), nn.dropout(0.5)], ids=["dense", "batch_norm", "dropout"]
+)
+def test_pixels_that_nobody_scaled_are_refused(layer):
+    params, model_state, _ = layer.init(jax.random.key(0), (4,))
+    with pytest.raises(TypeError, match="takes floating-point x; got uint8"):
+        layer.apply(params, model_state, jnp.ones((3, 4), jnp.uint8), training=True, key=jax.random.key(1))
+
+
+def test_batch_norm_in_bfloat16_keeps_its_moments_in_float32():
+    layer = nn.batch_norm(momentum=0.999)
+    params, model_state, _ = layer.init(jax.random.key(0), (4,))
+    x = jax.random.normal(jax.random.key(1), (500, 4), jnp.bfloat16) * 3 + 2
+    for _ in range(5):
+        y, model_state = layer.apply(params, model_state, x, training=True)
+    assert y.dtype == jnp.bfloat16
+    inferred, _ = layer.apply(params, model_state, x)
+    np.testing.assert_allclose(inferred.astype(jnp.float32).mean(0), 0, atol=0.02)
+    np.testing.assert_allclose(inferred.astype(jnp.float32).std(0), 1, atol=0.02)
+
+
+def test_a_layer_of_ones_own_with_a_parameter_of_zero():
+    def init(key, input_shape):
+        return jnp.zeros(()), {}, input_shape
+
+    def apply(params, model_state, x, *, training=False, key=None):
+        return x + params, model_state
+
+    model = nn.sequential(nn.Layer(init, apply, "shift"))
+    params, _, _ = model.init(jax.random.key(0), (4,))
+    assert list(params) == ["shift1"]
+    np.testing.assert_array_equal(model.apply(params, {}, jnp.asarray(X))[0], X)

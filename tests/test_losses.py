@@ -96,6 +96,11 @@ def test_labels_of_any_integer_dtype(dtype):
     np.testing.assert_allclose(got, softmax_cross_entropy_64(z, [2])[0], rtol=1e-6)
 
 
+def test_a_label_that_int32_would_wrap(types_unchecked):
+    with pytest.raises(ValueError, match=r"targets\[0\] is 4294967297"):
+        nn.softmax_cross_entropy(jnp.zeros((1, 3)), np.array([2**32 + 1]))
+
+
 def test_labels_beyond_what_uint8_counts():
     """300 classes and labels in uint8: class 256 must not be taken for class 0."""
     z = jnp.zeros((1, 300)).at[0, 256].set(5.0)

@@ -272,3 +272,18 @@ def test_adagrad_differs_from_optax_as_its_docstring_says():
 def test_refuses_hyperparameters_out_of_range(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bfloat16_parameters_move(name):
+    """0.999 is 1 in bfloat16: moments kept in it would never forget, and Adam's correction would be 0."""
+    params, gradients = params_and_gradients(jnp.bfloat16)
+    start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), gradients)
+    few = lambda tree: jax.tree.map(lambda g: g[:10], tree)
+    learned, state = run(MAKERS[name](0.1), params, few(gradients))
+    expected, _ = run(MAKERS[name](0.1), start, few(wide))
+    assert {leaf.dtype for leaf in jax.tree.leaves(learned)} == {np.dtype(jnp.bfloat16)}
+    assert jnp.bfloat16 not in {leaf.dtype for leaf in jax.tree.leaves(state)}
+    for a, b, c in zip(*map(jax.tree.leaves, (learned, expected, start)), strict=True):
+        np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.08 + 0.03 * float(abs(b - c).max()))

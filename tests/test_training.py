@@ -392,3 +392,65 @@ def test_shapes_are_refused_under_jit_too(name, types_unchecked):
     settings = {key: value for key, value in settings.items() if key != "data"}
     with pytest.raises(error, match=sentence):
         jax.jit(lambda data: fit(data=data, **settings).history.loss)(data)
+
+
+def test_a_data_key_that_is_the_run_key_does_not_draw_the_weights_again():
+    """JAX's fold_in(key, 0) is split(key)[0], from which the weights are drawn."""
+    first = epoch_indices(KEY, 0, 50, 50, "shuffle")
+    reused = jax.random.permutation(jax.random.split(KEY)[0], 50)
+    assert not np.array_equal(first[0], reused)
+
+
+@pytest.mark.parametrize("make", [nn.sgd, nn.momentum, nn.adagrad, nn.rmsprop, nn.adam])
+def test_a_run_has_a_gradient_even_where_a_weight_never_moves(make):
+    """As for the border pixels of digits, which are 0 in every picture."""
+    data = nn.data.Dataset(np.where(np.arange(6) == 2, 0, X).astype(np.float32), Y)
+    last_loss = lambda rate: fit(optimizer=make(rate), data=data, metrics={}).history.loss[-1]
+    slope = jax.grad(last_loss)(0.01)
+    step = 5e-4
+    numerical = (last_loss(0.01 + step) - last_loss(0.01 - step)) / (2 * step)
+    np.testing.assert_allclose(slope, numerical, rtol=0.1)
+
+
+def test_optimizers_that_ask_for_more_than_the_gradient():
+    with jax.numpy_dtype_promotion("standard"):
+        patient = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())
+        assert_same(fit(optimizer=patient).params, fit().params)
+        whole = {"batch_size": 50, "sampling": "in_order", "epochs": 15, "metrics": {}}
+        quasi_newton = fit(optimizer=optax.lbfgs(), **whole).history.loss[-1]
+    assert quasi_newton < 0.9 * fit(**whole).history.loss[-1]
+
+
+def test_metrics_of_the_wrong_kind():
+    per_example = {"hits": lambda z, y: (jnp.argmax(z, -1).astype(jnp.int32) == y).astype(jnp.float32)}
+    with pytest.raises(TypeError, match=r"metric 'hits' must return a float scalar, .* got float32 of shape \(8,\)"):
+        fit(metrics=per_example)
+    state = nn.init_state(nn.mlp([5], 3), nn.sgd(0.1), (6,), KEY)
+    with pytest.raises(TypeError, match="metric 'hits' must return a float scalar"):
+        nn.evaluate(nn.mlp([5], 3), state.params, {}, DATA, per_example)
+    with pytest.raises(ValueError, match="a metric cannot be called 'loss'"):
+        fit(metrics={"loss": nn.accuracy})
+
+
+def test_train_epoch_refuses_a_batch_that_no_epoch_holds():
+    model, optimizer = nn.mlp([5], 3), nn.sgd(0.1)
+    state = nn.init_state(model, optimizer, (6,), KEY)
+    with pytest.raises(ValueError, match="batch_size is 51, but there are only 50"):
+        nn.train_epoch(model, nn.softmax_cross_entropy, optimizer, state, DATA, batch_size=51)
+
+
+def test_outputs_and_targets_of_ones_own():
+    """A mean and a variance for each float target: no labels, though there are two outputs."""
+    gaussian = lambda z, y: jnp.mean((z[:, 0] - y) ** 2 * jnp.exp(-z[:, 1]) + z[:, 1])
+    result = fit(nn.mlp([5], 2), data=nn.data.Dataset(X, X[:, 0]), loss=gaussian, epochs=20)
+    assert result.history.loss[-6:].mean() < result.history.loss[:6].mean() - 0.5
+    sigmoid_loss = lambda z, y: jnp.mean(jnp.logaddexp(0.0, jnp.where(y[:, None] == 1, -z, z)))
+    binary = fit(nn.mlp([5], 1), data=nn.data.Dataset(X, (X[:, 0] > 0).astype(np.int32)), loss=sigmoid_loss)
+    assert binary.history.train == {}
+
+
+def test_a_value_that_float32_cannot_hold():
+    wide = X.astype(np.float64)
+    wide[3, 1] = 1e39
+    with pytest.raises(ValueError, match=r"train.x\[3, 1\] is 1e\+39"):
+        fit(data=nn.data.Dataset(wide, Y))
