@@ -8,8 +8,6 @@ import jax
 import jaxtyping
 import pytest
 
-import jaxnn as nn
-
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -32,7 +30,9 @@ def mnist_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits() -> nn.data.Splits:
+def digits():
+    import jaxnn as nn  # not above: pytest loads this file before jaxtyping has hooked the package
+
     return nn.data.load("digits")
 
 
