@@ -317,7 +317,8 @@ def _fetch(source: Source, file: IdxFile, target: Path) -> None:
                 raise DataError("another file than expected, by its SHA-256")
             return
         except (OSError, DataError) as error:
-            failures.append(f"{mirror} ({type(error).__name__}: {error})")
+            reason = str(error) if isinstance(error, DataError) else type(error).__name__  # requests' text is long
+            failures.append(f"{mirror} ({reason})")
         finally:
             progress.close()
     raise DataError(
