@@ -90,8 +90,7 @@ def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> print(nn.sigmoid(jnp.array([-1000.0, 0.0, 1000.0])))
     [0.  0.5 1. ]
     """
-    # Not exp(-abs(x)): the derivative of abs at 0 is 0, and the slope there would be lost.
-    small = jnp.exp(jnp.where(x >= 0, -x, x))
+    small = jnp.exp(-jnp.abs(x))
     return jnp.where(x >= 0, 1 / (1 + small), small / (1 + small))
 
 

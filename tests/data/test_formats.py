@@ -49,6 +49,7 @@ GOOD = idx_bytes(IMAGES)
         (GOOD + b"!", r"announces shape \(2, 3, 4\), 40 bytes; there are more"),
         (b"\0\0\x08\x03" + b"\xff" * 12 + GOOD[16:], "is truncated"),
         (gzip.compress(GOOD)[:-12], "is truncated"),
+        (gzip.compress(GOOD)[:-3], "the gzip stream has no end"),
         (gzip.compress(GOOD)[:-1] + b"\xff", "is corrupt: gzip says"),
         (gzip.compress(GOOD[:-1]), "is truncated"),
         (gzip.compress(GOOD + b"!"), "there are more"),
