@@ -8,6 +8,7 @@ from jaxnn.activations import sigmoid as sigmoid
 from jaxnn.activations import sign as sign
 from jaxnn.activations import softmax as softmax
 from jaxnn.activations import tanh as tanh
+from jaxnn.evaluation import evaluate as evaluate
 from jaxnn.initializers import Initializer as Initializer
 from jaxnn.initializers import constant as constant
 from jaxnn.initializers import he as he
@@ -40,7 +41,6 @@ from jaxnn.optimizers import sgd as sgd
 from jaxnn.training import FitResult as FitResult
 from jaxnn.training import History as History
 from jaxnn.training import TrainState as TrainState
-from jaxnn.training import evaluate as evaluate
 from jaxnn.training import fit as fit
 from jaxnn.training import init_state as init_state
 from jaxnn.training import train_epoch as train_epoch

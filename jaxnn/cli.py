@@ -26,13 +26,14 @@ from jaxnn.activations import softmax
 from jaxnn.checkpoint import load_weights, save_weights
 from jaxnn.config import PRESETS, TrainConfig, build_model, build_optimizer, check_names, resolve
 from jaxnn.data.images import read_image, to_example
+from jaxnn.evaluation import evaluate
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.losses import l2_penalty, softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.plotting import plot_history, save_figure
 from jaxnn.progress import EpochProgress, format_seconds
 from jaxnn.run_folder import WEIGHTS, create, read_config, write_config, write_metrics
-from jaxnn.training import Sampling, evaluate
+from jaxnn.training import Sampling
 
 __all__ = ["main"]
 

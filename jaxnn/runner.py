@@ -15,22 +15,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, measure
 from jaxnn.layers import Layer, ModelState, Params
-from jaxnn.training import (
-    Augment,
-    Examples,
-    History,
-    Loss,
-    Metrics,
-    Penalty,
-    Preprocess,
-    Sampling,
-    TrainState,
-    check_run,
-    init_state,
-    measure,
-    train_epoch,
-)
+from jaxnn.training import Augment, History, Penalty, Sampling, TrainState, check_run, init_state, train_epoch
 
 __all__ = ["DivergedError", "EpochReport", "RunResult", "train"]
 
@@ -150,25 +137,9 @@ def train(
         return measure(model, loss, *learned, train, validation, metrics, preprocess)
 
     with _noted_interrupts() as heard:
-        # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
-        here, *others = jax.local_devices()
-        beside = others[0] if others else here
         began = time.perf_counter()
-        state_shape = jax.eval_shape(start, key)
-        data = jax.device_put(train, here)
-        data_beside = (
-            data if beside == here else jax.device_put(train, beside),
-            jax.device_put(validation, beside),
-        )
-        learned_shape = _on(beside, (state_shape.params, state_shape.model_state))
-        programs = (
-            jax.jit(start).lower(key),
-            jax.jit(one_epoch).lower(_on(here, state_shape), data),
-            jax.jit(measured).lower(learned_shape, *data_beside),
-        )
-        with ThreadPoolExecutor() as pool:
-            run_start, run_epoch, run_measured = pool.map(lambda program: program.compile(), programs)
-        state = jax.device_put(run_start(key), here)
+        programs = _compile(start, one_epoch, measured, key, train, validation)
+        state = programs.start()
         compile_seconds = time.perf_counter() - began
 
         # The states are not donated: when Ctrl-C cuts an epoch off, the one before it is still there.
@@ -191,9 +162,8 @@ def train(
         began = time.perf_counter()
         try:
             for _ in range(epochs):
-                state, losses = run_epoch(state, data)
-                learned = jax.device_put((state.params, state.model_state), beside)
-                in_flight.append((state, History(losses, *run_measured(learned, *data_beside))))
+                state, losses = programs.epoch(state)
+                in_flight.append((state, History(losses, *programs.measured(state))))
                 if len(in_flight) == 2:
                     settle()
             settle()
@@ -211,6 +181,48 @@ def train(
         interrupted,
         compile_seconds,
         run_seconds,
+    )
+
+
+class _Programs(NamedTuple):
+    """The compiled parts of a run, with the data where they want it."""
+
+    start: Callable[[], TrainState]
+    epoch: Callable[[TrainState], tuple[TrainState, Array]]
+    measured: Callable[[TrainState], Measured]
+
+
+def _compile(
+    start: Callable[[PRNGKeyArray], TrainState],
+    epoch: Callable[[TrainState, Examples], tuple[TrainState, Array]],
+    measured: Callable[[Learned, Examples, Examples | None], Measured],
+    key: PRNGKeyArray,
+    train: Examples,
+    validation: Examples | None,
+) -> _Programs:
+    # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
+    here, *others = jax.local_devices()
+    beside = others[0] if others else here
+    data = jax.device_put(train, here)
+    data_beside = data if beside == here else jax.device_put(train, beside), jax.device_put(validation, beside)
+    state = jax.eval_shape(start, key)
+    lowered = (
+        jax.jit(start).lower(key),
+        jax.jit(epoch).lower(_on(here, state), data),
+        jax.jit(measured).lower(_on(beside, (state.params, state.model_state)), *data_beside),
+    )
+    with ThreadPoolExecutor() as pool:
+        run_start, run_epoch, run_measured = pool.map(lambda program: program.compile(), lowered)
+
+    def measure_beside(state: TrainState) -> Measured:
+        learned = jax.device_put((state.params, state.model_state), beside)
+        result: Measured = run_measured(learned, *data_beside)
+        return result
+
+    return _Programs(
+        start=lambda: jax.device_put(run_start(key), here),
+        epoch=lambda state: run_epoch(state, data),
+        measured=measure_beside,
     )
 
 

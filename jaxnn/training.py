@@ -7,12 +7,11 @@ step n draws the same numbers however training reached it.
 
 import functools
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -26,6 +25,7 @@ from jaxnn._checks import (
     check_size,
     check_values,
 )
+from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, check_metrics, mean_of_batch, measure
 from jaxnn.layers import Layer, ModelState, Params, Shape
 from jaxnn.metrics import accuracy
 
@@ -33,18 +33,13 @@ __all__ = [
     "FitResult",
     "History",
     "TrainState",
-    "evaluate",
     "fit",
     "init_state",
     "train_epoch",
     "train_step",
 ]
 
-Examples: TypeAlias = tuple[Array | np.ndarray, Array | np.ndarray]  # (x, y), such as a Dataset
-Loss: TypeAlias = Callable[[Array, Array], Array]  # (outputs, targets) -> scalar
-Metrics: TypeAlias = Mapping[str, Loss]
 Penalty: TypeAlias = Callable[[PyTree], Array]  # (params) -> scalar
-Preprocess: TypeAlias = Callable[[Any], Array]  # x -> x
 Augment: TypeAlias = Callable[[PRNGKeyArray, Array], Array]  # (key, x) -> x
 Sampling: TypeAlias = Literal["shuffle", "replacement", "in_order"]
 
@@ -214,57 +209,6 @@ def train_epoch(
     return jax.lax.scan(step, state, indices)
 
 
-def evaluate(
-    model: Layer,
-    params: Params,
-    model_state: ModelState,
-    data: Examples,
-    metrics: Metrics | None = None,
-    *,
-    preprocess: Preprocess | None = None,
-    batch_size: int = 1000,
-) -> dict[str, Array]:
-    """Each metric on all of the data, at inference (no dropout, running moments in batch norm).
-
-    A metric is a function `(outputs, targets) -> mean over the batch`, as losses are; without `metrics` it is
-    `{"accuracy": accuracy}`. The last batch may be smaller and weighs as many examples as it has: every example
-    counts once. `batch_size` bounds memory and leaves the result alone.
-
-    Raises:
-        ValueError: a batch size below 1, or data that does not fit the contract.
-
-    >>> import jax, jax.numpy as jnp, jaxnn as nn
-    >>> model = nn.linear_regression(outputs=2)
-    >>> params, model_state, _ = model.init(jax.random.key(0), (3,))
-    >>> data = (jnp.ones((7, 3)), jnp.zeros((7, 2)))
-    >>> print(list(nn.evaluate(model, params, model_state, data, {"error": nn.mean_squared_error})))
-    ['error']
-    """
-    metrics = {"accuracy": accuracy} if metrics is None else metrics
-    check_size("batch_size", batch_size)
-    check_examples("data", data)
-    x, y = jnp.asarray(data[0]), jnp.asarray(data[1])
-    batch_size = min(batch_size, len(x))
-    full, rest = divmod(len(x), batch_size)
-
-    def of_batch(start: int | Array, size: int) -> dict[str, Array]:
-        batch = jax.lax.dynamic_slice_in_dim(x, start, size)
-        targets = jax.lax.dynamic_slice_in_dim(y, start, size)
-        batch = batch if preprocess is None else preprocess(batch)
-        outputs, _ = model.apply(params, model_state, batch, training=False)
-        return {name: _mean_of_batch(name, metric(outputs, targets)) for name, metric in metrics.items()}
-
-    starts = jnp.arange(full) * batch_size
-    means = jax.lax.map(lambda start: of_batch(start, batch_size), starts)
-    if not rest:
-        return jax.tree.map(lambda mean: jnp.mean(mean, axis=0), means)
-    return jax.tree.map(
-        lambda mean, last: (jnp.sum(mean, axis=0) * batch_size + last * rest) / len(x),
-        means,
-        of_batch(full * batch_size, rest),
-    )
-
-
 def fit(
     model: Layer,
     loss: Loss,
@@ -359,28 +303,6 @@ def fit(
     return FitResult(state.params, state.model_state, state.opt_state, history)
 
 
-def measure(
-    model: Layer,
-    loss: Loss,
-    params: Params,
-    model_state: ModelState,
-    train: Examples,
-    validation: Examples | None,
-    metrics: Metrics,
-    preprocess: Preprocess | None,
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The metrics after an epoch, on the training data and on the validation data (there with the loss)."""
-    on_train: dict[str, Array] = {}
-    on_validation: dict[str, Array] = {}
-    if metrics:
-        on_train = evaluate(model, params, model_state, train, metrics, preprocess=preprocess)
-    if validation is not None:
-        on_validation = evaluate(
-            model, params, model_state, validation, {"loss": loss, **metrics}, preprocess=preprocess
-        )
-    return on_train, on_validation
-
-
 def epoch_indices(
     data_key: PRNGKeyArray, epoch: int | Array, examples: int, batch_size: int, sampling: Sampling
 ) -> Int[Array, "steps batch"]:
@@ -433,7 +355,7 @@ def check_run(
     check_examples("train", train)
     check_batch_size(batch_size, len(train[0]))
     if metrics is not None:
-        _check_metrics(metrics)
+        check_metrics(metrics)
     if validation is not None:
         check_examples("validation", validation)
         if validation[0].shape[1:] != train[0].shape[1:]:
@@ -452,7 +374,7 @@ def check_run(
         state = init_state(model, optimizer, x.shape[1:], key)
         train_step(model, loss, optimizer, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment)
         for name, metric in metrics.items():
-            _mean_of_batch(name, metric(infer(key, x), y))
+            mean_of_batch(name, metric(infer(key, x), y))
 
     for name, examples in {"train": train, "validation": validation}.items():
         if examples is None:
@@ -467,24 +389,6 @@ def check_run(
         jax.eval_shape(functools.partial(step, metrics=metrics), key, x, y)
     assert metrics is not None
     return metrics
-
-
-def _check_metrics(metrics: Any) -> None:
-    if not isinstance(metrics, Mapping):
-        raise TypeError(f"metrics must be a dict such as {{'accuracy': accuracy}}; got {type(metrics).__name__}")
-    for name, metric in metrics.items():
-        check_callable(f"metric {name!r}", metric, "(outputs, targets) -> scalar")
-    if "loss" in metrics:
-        raise ValueError("a metric cannot be called 'loss': the history of the validation data has the loss itself")
-
-
-def _mean_of_batch(name: str, value: Array) -> Array:
-    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        raise TypeError(
-            f"metric {name!r} must return a float scalar, the mean over the batch; "
-            f"got {jnp.result_type(value)} of shape {jnp.shape(value)}"
-        )
-    return value
 
 
 class _Keys(NamedTuple):

@@ -105,25 +105,6 @@ def test_metrics_by_default():
     assert fit(data=one_hot).history.train == {}
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 1000])
-def test_evaluate_weighs_every_example_once(batch_size):
-    model = nn.mlp([5], 3, batch_norm=True, dropout=0.5)
-    result = fit(model)
-    outputs, _ = model.apply(result.params, result.model_state, jnp.asarray(X))
-    outputs = np.asarray(outputs, np.float64)
-    log_p = outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
-    measured = nn.evaluate(
-        model,
-        result.params,
-        result.model_state,
-        DATA,
-        {"accuracy": nn.accuracy, "loss": nn.softmax_cross_entropy},
-        batch_size=batch_size,
-    )
-    np.testing.assert_allclose(measured["accuracy"], (outputs.argmax(1) == Y).mean(), rtol=1e-6)
-    np.testing.assert_allclose(measured["loss"], -log_p[np.arange(50), Y].mean(), rtol=1e-5)
-
-
 class TestSampling:
     def test_shuffle_sees_each_example_once(self):
         index = epoch_indices(KEY, 0, 53, 10, "shuffle")

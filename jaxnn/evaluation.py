@@ -1,0 +1,111 @@
+"""Measuring a model: metrics as means over all examples of a data set."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxnn._checks import check_callable, check_examples, check_size
+from jaxnn.layers import Layer, ModelState, Params
+from jaxnn.metrics import accuracy
+
+__all__ = ["evaluate"]
+
+Examples: TypeAlias = tuple[Array | np.ndarray, Array | np.ndarray]  # (x, y), such as a Dataset
+Loss: TypeAlias = Callable[[Array, Array], Array]  # (outputs, targets) -> scalar
+Metrics: TypeAlias = Mapping[str, Loss]
+Preprocess: TypeAlias = Callable[[Any], Array]  # x -> x
+
+
+def evaluate(
+    model: Layer,
+    params: Params,
+    model_state: ModelState,
+    data: Examples,
+    metrics: Metrics | None = None,
+    *,
+    preprocess: Preprocess | None = None,
+    batch_size: int = 1000,
+) -> dict[str, Array]:
+    """Each metric on all of the data, at inference (no dropout, running moments in batch norm).
+
+    A metric is a function `(outputs, targets) -> mean over the batch`, as losses are; without `metrics` it is
+    `{"accuracy": accuracy}`. The last batch may be smaller and weighs as many examples as it has: every example
+    counts once. `batch_size` bounds memory and leaves the result alone.
+
+    Raises:
+        ValueError: a batch size below 1, or data that does not fit the contract.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> model = nn.linear_regression(outputs=2)
+    >>> params, model_state, _ = model.init(jax.random.key(0), (3,))
+    >>> data = (jnp.ones((7, 3)), jnp.zeros((7, 2)))
+    >>> print(list(nn.evaluate(model, params, model_state, data, {"error": nn.mean_squared_error})))
+    ['error']
+    """
+    metrics = {"accuracy": accuracy} if metrics is None else metrics
+    check_size("batch_size", batch_size)
+    check_examples("data", data)
+    x, y = jnp.asarray(data[0]), jnp.asarray(data[1])
+    batch_size = min(batch_size, len(x))
+    full, rest = divmod(len(x), batch_size)
+
+    def of_batch(start: int | Array, size: int) -> dict[str, Array]:
+        batch = jax.lax.dynamic_slice_in_dim(x, start, size)
+        targets = jax.lax.dynamic_slice_in_dim(y, start, size)
+        batch = batch if preprocess is None else preprocess(batch)
+        outputs, _ = model.apply(params, model_state, batch, training=False)
+        return {name: mean_of_batch(name, metric(outputs, targets)) for name, metric in metrics.items()}
+
+    starts = jnp.arange(full) * batch_size
+    means = jax.lax.map(lambda start: of_batch(start, batch_size), starts)
+    if not rest:
+        return jax.tree.map(lambda mean: jnp.mean(mean, axis=0), means)
+    return jax.tree.map(
+        lambda mean, last: (jnp.sum(mean, axis=0) * batch_size + last * rest) / len(x),
+        means,
+        of_batch(full * batch_size, rest),
+    )
+
+
+def measure(
+    model: Layer,
+    loss: Loss,
+    params: Params,
+    model_state: ModelState,
+    train: Examples,
+    validation: Examples | None,
+    metrics: Metrics,
+    preprocess: Preprocess | None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The metrics after an epoch, on the training data and on the validation data (there with the loss)."""
+    on_train: dict[str, Array] = {}
+    on_validation: dict[str, Array] = {}
+    if metrics:
+        on_train = evaluate(model, params, model_state, train, metrics, preprocess=preprocess)
+    if validation is not None:
+        on_validation = evaluate(
+            model, params, model_state, validation, {"loss": loss, **metrics}, preprocess=preprocess
+        )
+    return on_train, on_validation
+
+
+def check_metrics(metrics: Any) -> None:
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must be a dict such as {{'accuracy': accuracy}}; got {type(metrics).__name__}")
+    for name, metric in metrics.items():
+        check_callable(f"metric {name!r}", metric, "(outputs, targets) -> scalar")
+    if "loss" in metrics:
+        raise ValueError("a metric cannot be called 'loss': the history of the validation data has the loss itself")
+
+
+def mean_of_batch(name: str, value: Array) -> Array:
+    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise TypeError(
+            f"metric {name!r} must return a float scalar, the mean over the batch; "
+            f"got {jnp.result_type(value)} of shape {jnp.shape(value)}"
+        )
+    return value
