@@ -8,6 +8,9 @@ from jaxnn.activations import sigmoid as sigmoid
 from jaxnn.activations import sign as sign
 from jaxnn.activations import softmax as softmax
 from jaxnn.activations import tanh as tanh
+from jaxnn.convolution import average_pool2d as average_pool2d
+from jaxnn.convolution import conv2d as conv2d
+from jaxnn.convolution import max_pool2d as max_pool2d
 from jaxnn.evaluation import evaluate as evaluate
 from jaxnn.initializers import Initializer as Initializer
 from jaxnn.initializers import constant as constant

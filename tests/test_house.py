@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jaxnn"
 FLOORS = [
     {"_checks", "_dtypes"},
-    {"activations", "initializers", "losses", "metrics", "optimizers"},
+    {"_products", "convolution", "activations", "initializers", "losses", "metrics", "optimizers"},
     {"layers", "models", "evaluation", "training"},
     {"data", "checkpoint", "plotting", "runner", "progress", "config", "run_folder", "cli"},
 ]

@@ -1,0 +1,251 @@
+"""Convolution as matrix products, for CPUs: patches (im2col), and Winograd's minimal filtering for 3x3 kernels.
+
+The three contractions of `convolution`, each of two arrays without groups:
+
+    x [batch, height, width, in]    W [kernel_height, kernel_width, in, out]    y [batch, out_height, out_width, out]
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+Pair: TypeAlias = tuple[int, int]
+
+# What one pass may hold beside its operands, in numbers: more falls out of the last cache. Found by measurement.
+_WORKING_SET = 2**23
+# Below this many channels Winograd's transforms cost more than the products that they save.
+_WINOGRAD_CHANNELS = 16
+
+
+class Geometry(NamedTuple):
+    """What the shapes of two of the three arrays leave open."""
+
+    image: Pair  # height, width
+    kernel: Pair
+    strides: Pair
+    pads: tuple[Pair, Pair]
+
+    @property
+    def output(self) -> Pair:
+        """Height and width of y."""
+        height, width = (
+            (size + sum(pad) - extent) // stride + 1
+            for size, extent, stride, pad in zip(self.image, self.kernel, self.strides, self.pads, strict=True)
+        )
+        return height, width
+
+
+def convolve(x: Array, W: Array, *, geometry: Geometry) -> Array:
+    """y, from x and W."""
+    if _is_for_winograd(geometry, W.shape[2:], x.dtype):
+        transformed = _winograd_kernel(W)
+        tiles = [-(-size // 2) for size in geometry.output]
+        per_example = 16 * tiles[0] * tiles[1] * sum(W.shape[2:])
+        return _by_chunks(lambda x: _winograd(x, transformed, geometry), x, per_example)
+    matrix = W.reshape(-1, W.shape[3])
+    per_example = geometry.output[0] * geometry.output[1] * len(matrix)
+    shape = (*geometry.output, W.shape[3])
+    return _by_chunks(
+        lambda x: (_patches(x, geometry).reshape(-1, len(matrix)) @ matrix).reshape(len(x), *shape), x, per_example
+    )
+
+
+def image_gradient(y: Array, W: Array, *, geometry: Geometry) -> Array:
+    """x, from y and W: y spread over the places that it came from."""
+    into, out = W.shape[2:]
+    if geometry.strides == (1, 1) and (out <= into or _is_for_winograd(geometry, (into, out), y.dtype)):
+        # The convolution of y, padded, with the kernel turned by 180 degrees.
+        (top, bottom), (left, right) = geometry.pads
+        below, beside = (extent - 1 for extent in geometry.kernel)
+        turned = Geometry(
+            geometry.output, geometry.kernel, (1, 1), ((below - top, below - bottom), (beside - left, beside - right))
+        )
+        return convolve(y, W[::-1, ::-1].swapaxes(2, 3), geometry=turned)
+    matrix = W.reshape(-1, out)
+    per_example = geometry.output[0] * geometry.output[1] * len(matrix)
+    return _by_chunks(lambda y: _overlap(y @ matrix.T, into, geometry), y, per_example)
+
+
+def kernel_gradient(x: Array, y: Array, *, geometry: Geometry) -> Array:
+    """W, from x and y: how much each place of the window goes with each output."""
+    into, out = x.shape[3], y.shape[3]
+    if _is_for_winograd(geometry, (into, out), x.dtype):
+        return _winograd_kernel_gradient(x, y, geometry)
+    rows = geometry.kernel[0] * geometry.kernel[1] * into
+
+    def product(x: Array, y: Array) -> Array:
+        return _patches(x, geometry).reshape(-1, rows).T @ y.reshape(-1, out)
+
+    chunk = max(1, _WORKING_SET // (geometry.output[0] * geometry.output[1] * rows))
+    chunks = -(-len(x) // chunk)
+    if chunks == 1:
+        total = product(x, y)
+    else:
+        missing = chunks * chunk - len(x)
+        x, y = (jnp.pad(part, ((0, missing), *((0, 0),) * 3)) for part in (x, y))
+        x, y = (part.reshape(chunks, chunk, *part.shape[1:]) for part in (x, y))
+        start = jnp.zeros((rows, out), x.dtype)
+        total, _ = lax.scan(lambda total, part: (total + product(*part), None), start, (x, y))
+    return total.reshape(*geometry.kernel, into, out)
+
+
+def _by_chunks(function: Callable[[Array], Array], x: Array, per_example: int) -> Array:
+    """function(x) a few examples at a time, `per_example` numbers of working set each."""
+    chunk = max(1, _WORKING_SET // per_example)
+    if chunk >= len(x):
+        return function(x)
+    shape = jax.eval_shape(function, x)
+
+    def write(number: Array, out: Array) -> Array:
+        start = jnp.minimum(number * chunk, len(x) - chunk)  # the last chunk may overlap the one before
+        part = function(lax.dynamic_slice_in_dim(x, start, chunk))
+        return lax.dynamic_update_slice_in_dim(out, part, start, 0)
+
+    return lax.fori_loop(0, -(-len(x) // chunk), write, jnp.zeros(shape.shape, shape.dtype))
+
+
+def _pad(x: Array, pads: tuple[Pair, Pair]) -> Array:
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
+
+
+def _patches(x: Array, geometry: Geometry) -> Array:
+    """im2col: [batch, out_height, out_width, kernel_height kernel_width in]."""
+    (height, width), (down, across) = geometry.output, geometry.strides
+    x = _pad(x, geometry.pads)
+    x = jnp.concatenate([x[:, :, b : b + across * (width - 1) + 1 : across] for b in range(geometry.kernel[1])], axis=3)
+    return jnp.concatenate([x[:, a : a + down * (height - 1) + 1 : down] for a in range(geometry.kernel[0])], axis=3)
+
+
+def _overlap(patches: Array, channels: int, geometry: Geometry) -> Array:
+    """col2im, the transpose of `_patches`: what lies on one pixel is added up."""
+    patches = patches.reshape(*patches.shape[:3], *geometry.kernel, channels)
+    sizes = zip(geometry.image, geometry.kernel, geometry.strides, geometry.pads, geometry.output, strict=True)
+    spans = [
+        (stride - 1, [(a - pad[0], size + pad[1] - a - stride * (count - 1) - 1) for a in range(extent)])
+        for size, extent, stride, pad, count in sizes
+    ]
+    (gap_down, down), (gap_across, across) = spans
+    zero = jnp.zeros((), patches.dtype)
+    total = None
+    for a, rows in enumerate(down):
+        for b, columns in enumerate(across):
+            placed = lax.pad(
+                patches[:, :, :, a, b], zero, ((0, 0, 0), (*rows, gap_down), (*columns, gap_across), (0, 0, 0))
+            )
+            total = placed if total is None else total + placed
+    assert total is not None
+    return total
+
+
+# Winograd's minimal filtering (Lavin & Gray 2016, equation 8): F(m, 3) computes m outputs of a filter of 3 from a tile
+# of m + 2 inputs with m + 2 products, y = A.T [(G w) * (B.T d)], here in two dimensions and summed over channels by
+# one matrix product per place in the tile. The kernel's gradient is the transpose, w = G.T [(B.T d) * (A y)].
+# F(2, 3) rounds like the plain sum. F(4, 3) has fewer products and rounds to about 1e-5 of the largest value, which
+# sums over a whole batch do anyway: it serves the kernel's gradient.
+_F2 = (
+    np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),  # B.T
+    np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),  # G
+    np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),  # A.T
+)
+_F4 = (
+    np.array(
+        [
+            [4, 0, -5, 0, 1, 0],
+            [0, -4, -4, 1, 1, 0],
+            [0, 4, -4, -1, 1, 0],
+            [0, -2, -1, 2, 1, 0],
+            [0, 2, -1, -2, 1, 0],
+            [0, 4, 0, -5, 0, 1],
+        ]
+    ),
+    np.array(
+        [
+            [1 / 4, 0, 0],
+            [-1 / 6, -1 / 6, -1 / 6],
+            [-1 / 6, 1 / 6, -1 / 6],
+            [1 / 24, 1 / 12, 1 / 6],
+            [1 / 24, -1 / 12, 1 / 6],
+            [0, 0, 1],
+        ]
+    ),
+    np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
+)
+
+Grid: TypeAlias = list[list[Array]]  # arrays by row and column of the tile
+
+
+def _is_for_winograd(geometry: Geometry, channels: tuple[int, ...], dtype: jnp.dtype) -> bool:
+    return (
+        geometry.kernel == (3, 3)
+        and geometry.strides == (1, 1)
+        and min(geometry.output) >= 4
+        and min(channels) >= _WINOGRAD_CHANNELS
+        and dtype.itemsize >= 4
+    )
+
+
+def _winograd_kernel(W: Array) -> list[Array]:
+    """G w G.T: a matrix [in, out] per place in the tile."""
+    _, G, _ = _F2
+    return sum(_both_sides(G, [list(row) for row in W]), [])
+
+
+def _winograd(x: Array, kernel: list[Array], geometry: Geometry) -> Array:
+    _, _, A_T = _F2
+    places, tiles = _tiles(x, geometry, _F2)
+    products = iter([place @ matrix for place, matrix in zip(sum(places, []), kernel, strict=True)])
+    grid = [[next(products).reshape(len(x), *tiles, -1) for _ in range(4)] for _ in range(4)]
+    rows = [jnp.stack(row, axis=3) for row in _both_sides(A_T, grid)]
+    y = jnp.stack(rows, axis=2).reshape(len(x), 2 * tiles[0], 2 * tiles[1], -1)
+    return y[:, : geometry.output[0], : geometry.output[1]]
+
+
+def _winograd_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
+    _, G, A_T = _F4
+    places, tiles = _tiles(x, geometry, _F4)
+    y = _pad(y, tuple((0, 4 * count - size) for count, size in zip(tiles, y.shape[1:3], strict=True)))
+    outputs = _both_sides(A_T.T, [[y[:, i::4, j::4].reshape(-1, y.shape[3]) for j in range(4)] for i in range(4)])
+    products = [
+        [place.T @ output for place, output in zip(*rows, strict=True)] for rows in zip(places, outputs, strict=True)
+    ]
+    return jnp.stack([jnp.stack(row) for row in _both_sides(G.T, products)])
+
+
+def _tiles(x: Array, geometry: Geometry, transforms: tuple[np.ndarray, ...]) -> tuple[Grid, tuple[int, int]]:
+    """B.T d B of all tiles: per place in the tile a matrix [batch tiles, in]; and the number of tiles each way."""
+    B_T, _, A_T = transforms
+    step, size = A_T.shape
+    down, across = (-(-extent // step) for extent in geometry.output)
+    (top, bottom), (left, right) = geometry.pads
+    x = _pad(
+        x,
+        (
+            (top, bottom + step * down - geometry.output[0]),
+            (left, right + step * across - geometry.output[1]),
+        ),
+    )
+    tile = [
+        [x[:, i : i + step * (down - 1) + 1 : step, j : j + step * (across - 1) + 1 : step] for j in range(size)]
+        for i in range(size)
+    ]
+    return [[place.reshape(-1, x.shape[3]) for place in row] for row in _both_sides(B_T, tile)], (down, across)
+
+
+def _both_sides(matrix: np.ndarray, grid: Grid) -> Grid:
+    """matrix grid matrix.T, written out: most entries are 0, 1 or -1."""
+    columns = [_combinations(matrix, list(column)) for column in zip(*grid, strict=True)]
+    return [_combinations(matrix, list(row)) for row in zip(*columns, strict=True)]
+
+
+def _combinations(matrix: np.ndarray, arrays: list[Array]) -> list[Array]:
+    return [
+        sum(
+            array if factor == 1 else array * float(factor) for factor, array in zip(row, arrays, strict=True) if factor
+        )
+        for row in matrix
+    ]
