@@ -1,5 +1,6 @@
 """Deep learning from scratch, compiled: pure functions in JAX (`import jaxnn as nn`)."""
 
+from jaxnn import convolution as convolution
 from jaxnn import data as data
 from jaxnn.activations import identity as identity
 from jaxnn.activations import leaky_relu as leaky_relu
@@ -8,10 +9,10 @@ from jaxnn.activations import sigmoid as sigmoid
 from jaxnn.activations import sign as sign
 from jaxnn.activations import softmax as softmax
 from jaxnn.activations import tanh as tanh
-from jaxnn.convolution import average_pool2d as average_pool2d
-from jaxnn.convolution import conv2d as conv2d
-from jaxnn.convolution import max_pool2d as max_pool2d
 from jaxnn.evaluation import evaluate as evaluate
+from jaxnn.image_layers import average_pool2d as average_pool2d
+from jaxnn.image_layers import conv2d as conv2d
+from jaxnn.image_layers import max_pool2d as max_pool2d
 from jaxnn.initializers import Initializer as Initializer
 from jaxnn.initializers import constant as constant
 from jaxnn.initializers import he as he
@@ -32,9 +33,11 @@ from jaxnn.losses import mean_squared_error as mean_squared_error
 from jaxnn.losses import softmax_cross_entropy as softmax_cross_entropy
 from jaxnn.metrics import accuracy as accuracy
 from jaxnn.metrics import confusion_matrix as confusion_matrix
+from jaxnn.models import convnet as convnet
 from jaxnn.models import linear_regression as linear_regression
 from jaxnn.models import mlp as mlp
 from jaxnn.models import perceptron as perceptron
+from jaxnn.models import simple_convnet as simple_convnet
 from jaxnn.models import two_layer_net as two_layer_net
 from jaxnn.optimizers import adagrad as adagrad
 from jaxnn.optimizers import adam as adam

@@ -5,6 +5,7 @@ The three contractions of `convolution`, each of two arrays without groups:
     x [batch, height, width, in]    W [kernel_height, kernel_width, in, out]    y [batch, out_height, out_width, out]
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -126,7 +127,7 @@ def _overlap(patches: Array, channels: int, geometry: Geometry) -> Array:
     patches = patches.reshape(*patches.shape[:3], *geometry.kernel, channels)
     sizes = zip(geometry.image, geometry.kernel, geometry.strides, geometry.pads, geometry.output, strict=True)
     spans = [
-        (stride - 1, [(a - pad[0], size + pad[1] - a - stride * (count - 1) - 1) for a in range(extent)])
+        (stride - 1, [(a - pad[0], size + pad[0] - a - stride * (count - 1) - 1) for a in range(extent)])
         for size, extent, stride, pad, count in sizes
     ]
     (gap_down, down), (gap_across, across) = spans
@@ -192,14 +193,14 @@ def _is_for_winograd(geometry: Geometry, channels: tuple[int, ...], dtype: jnp.d
 def _winograd_kernel(W: Array) -> list[Array]:
     """G w G.T: a matrix [in, out] per place in the tile."""
     _, G, _ = _F2
-    return sum(_both_sides(G, [list(row) for row in W]), [])
+    return [matrix for row in _both_sides(G, [list(row) for row in W]) for matrix in row]
 
 
 def _winograd(x: Array, kernel: list[Array], geometry: Geometry) -> Array:
     _, _, A_T = _F2
     places, tiles = _tiles(x, geometry, _F2)
-    products = iter([place @ matrix for place, matrix in zip(sum(places, []), kernel, strict=True)])
-    grid = [[next(products).reshape(len(x), *tiles, -1) for _ in range(4)] for _ in range(4)]
+    matrices = iter(kernel)
+    grid = [[(place @ next(matrices)).reshape(len(x), *tiles, -1) for place in row] for row in places]
     rows = [jnp.stack(row, axis=3) for row in _both_sides(A_T, grid)]
     y = jnp.stack(rows, axis=2).reshape(len(x), 2 * tiles[0], 2 * tiles[1], -1)
     return y[:, : geometry.output[0], : geometry.output[1]]
@@ -208,7 +209,7 @@ def _winograd(x: Array, kernel: list[Array], geometry: Geometry) -> Array:
 def _winograd_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     _, G, A_T = _F4
     places, tiles = _tiles(x, geometry, _F4)
-    y = _pad(y, tuple((0, 4 * count - size) for count, size in zip(tiles, y.shape[1:3], strict=True)))
+    y = _pad(y, ((0, 4 * tiles[0] - y.shape[1]), (0, 4 * tiles[1] - y.shape[2])))
     outputs = _both_sides(A_T.T, [[y[:, i::4, j::4].reshape(-1, y.shape[3]) for j in range(4)] for i in range(4)])
     products = [
         [place.T @ output for place, output in zip(*rows, strict=True)] for rows in zip(places, outputs, strict=True)
@@ -237,15 +238,20 @@ def _tiles(x: Array, geometry: Geometry, transforms: tuple[np.ndarray, ...]) -> 
 
 
 def _both_sides(matrix: np.ndarray, grid: Grid) -> Grid:
-    """matrix grid matrix.T, written out: most entries are 0, 1 or -1."""
+    """Matrix grid matrix.T, written out: most entries are 0, 1 or -1."""
     columns = [_combinations(matrix, list(column)) for column in zip(*grid, strict=True)]
     return [_combinations(matrix, list(row)) for row in zip(*columns, strict=True)]
 
 
 def _combinations(matrix: np.ndarray, arrays: list[Array]) -> list[Array]:
     return [
-        sum(
-            array if factor == 1 else array * float(factor) for factor, array in zip(row, arrays, strict=True) if factor
+        functools.reduce(
+            jnp.add,
+            [
+                array if factor == 1 else array * float(factor)
+                for factor, array in zip(row, arrays, strict=True)
+                if factor
+            ],
         )
         for row in matrix
     ]

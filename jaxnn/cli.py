@@ -33,7 +33,7 @@ from jaxnn.metrics import accuracy
 from jaxnn.plotting import plot_history, save_figure
 from jaxnn.progress import EpochProgress, format_seconds
 from jaxnn.run_folder import WEIGHTS, create, read_config, write_config, write_metrics
-from jaxnn.training import Sampling
+from jaxnn.sampling import Sampling
 
 __all__ = ["main"]
 
@@ -312,8 +312,12 @@ def _next_steps(config: TrainConfig, source: data.Source, run: Path) -> list[str
 
 
 def _describe_model(config: TrainConfig) -> str:
-    assert config.hidden_sizes is not None
-    words = [f"{'-'.join(map(str, config.hidden_sizes)) or 'no'} hidden units", str(config.activation)]
+    words = []
+    if config.filters is not None:
+        words.append(f"{'-'.join(map(str, config.filters))} filters of {config.filter_size}x{config.filter_size}")
+    if config.hidden_sizes is not None:
+        words.append(f"{'-'.join(map(str, config.hidden_sizes)) or 'no'} hidden units")
+    words.append(str(config.activation))
     words += ["batch norm"] if config.batch_norm else []
     words += [f"dropout {config.dropout:g}"] if config.dropout else []
     return ", ".join(words)

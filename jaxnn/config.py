@@ -37,6 +37,14 @@ class TrainConfig:
     """Network to train; jaxnn models lists them."""
     hidden_sizes: Annotated[tuple[int, ...] | None, _of_the_model("INT ...")] = None
     """Units of each hidden layer, such as 200 100."""
+    filters: Annotated[tuple[int, ...] | None, _of_the_model("INT ...")] = None
+    """Filters of the convolutions: one number for simple-convnet, one per block of two for convnet."""
+    filter_size: Annotated[int | None, _of_the_model("INT")] = None
+    """Height and width of the filters."""
+    stride: Annotated[int | None, _of_the_model("INT")] = None
+    """Step of the filters over the image (simple-convnet)."""
+    padding: Annotated[int | None, _of_the_model("INT")] = None
+    """Zeros around the image (simple-convnet)."""
     activation: Annotated[str | None, _of_the_model("NAME")] = None
     """What hidden units compute: relu, leaky_relu, sigmoid, tanh, identity."""
     batch_norm: Annotated[bool | None, _of_the_model("True|False")] = None
@@ -44,7 +52,7 @@ class TrainConfig:
     dropout: Annotated[float | None, _of_the_model("FLOAT")] = None
     """Fraction of hidden units dropped at random in training, from 0 to below 1."""
     weight_init_std: Annotated[float | None, _of_the_model("FLOAT")] = None
-    """Standard deviation of the initial weights (two-layer-net)."""
+    """Standard deviation of the initial weights (two-layer-net, simple-convnet)."""
     optimizer: Annotated[str | None, _of_the_model("NAME")] = None
     """Rule of the updates: sgd, momentum, adagrad, rmsprop, adam."""
     learning_rate: Annotated[float | None, _of_the_model("FLOAT")] = None
@@ -92,6 +100,35 @@ def _build_two_layer_net(config: TrainConfig, outputs: int) -> Layer:
     return models.two_layer_net(hidden_size, outputs, config.weight_init_std, activation=ACTIVATIONS[config.activation])
 
 
+def _build_simple_convnet(config: TrainConfig, outputs: int) -> Layer:
+    assert config.filters is not None and config.filter_size is not None and config.hidden_sizes is not None
+    assert config.stride is not None and config.padding is not None
+    assert config.activation is not None and config.weight_init_std is not None
+    (filters,), (hidden_size,) = config.filters, config.hidden_sizes
+    return models.simple_convnet(
+        outputs,
+        filters=filters,
+        filter_size=config.filter_size,
+        stride=config.stride,
+        padding=config.padding,
+        hidden_size=hidden_size,
+        weight_init_std=config.weight_init_std,
+        activation=ACTIVATIONS[config.activation],
+    )
+
+
+def _build_convnet(config: TrainConfig, outputs: int) -> Layer:
+    assert config.filters is not None and config.filter_size is not None
+    assert config.activation is not None and config.dropout is not None
+    return models.convnet(
+        outputs,
+        blocks=[(filters, filters) for filters in config.filters],
+        filter_size=config.filter_size,
+        activation=ACTIVATIONS[config.activation],
+        dropout=config.dropout,
+    )
+
+
 @dataclass(frozen=True)
 class Preset:
     """A model by name, and the settings that go with it."""
@@ -130,6 +167,34 @@ PRESETS = {
         sampling="replacement",
         steps=10_000,
     ),
+    "simple-convnet": Preset(
+        "the textbook's convolutional network: one convolution, one hidden layer",
+        {
+            "filters": (30,),
+            "filter_size": 5,
+            "stride": 1,
+            "padding": 0,
+            "hidden_sizes": (100,),
+            "activation": "relu",
+            "weight_init_std": 0.01,
+        },
+        _build_simple_convnet,
+        optimizer="adam",
+        learning_rate=0.001,
+        batch_size=100,
+        sampling="shuffle",
+        epochs=3,
+    ),
+    "convnet": Preset(
+        "deep convolutional network: blocks of two convolutions with batch norm, and a pool",
+        {"filters": (32, 64, 128), "filter_size": 3, "activation": "relu", "dropout": 0.0},
+        _build_convnet,
+        optimizer="adam",
+        learning_rate=0.001,
+        batch_size=128,
+        sampling="shuffle",
+        epochs=5,
+    ),
 }
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -143,7 +208,17 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 # Rates that are reasonable for small networks; a preset's own is for its own optimizer.
 _LEARNING_RATES = {"sgd": 0.1, "momentum": 0.01, "adagrad": 0.01, "rmsprop": 0.001, "adam": 0.001}
 
-_MODEL_FLAGS = ("hidden_sizes", "activation", "batch_norm", "dropout", "weight_init_std")
+_MODEL_FLAGS = (
+    "hidden_sizes",
+    "filters",
+    "filter_size",
+    "stride",
+    "padding",
+    "activation",
+    "batch_norm",
+    "dropout",
+    "weight_init_std",
+)
 
 
 def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
@@ -197,14 +272,16 @@ def check_names(config: TrainConfig) -> None:
     if config.dropout is not None:
         check_number("--dropout", config.dropout, at_least=0, below=1)
     check_size("--seed", config.seed, at_least=0, below=2**32)
-    for name in ("epochs", "batch_size"):
+    for name, least in {"epochs": 1, "batch_size": 1, "filter_size": 1, "stride": 1, "padding": 0}.items():
         value = getattr(config, name)
         if value is not None:
-            check_size(f"--{name.replace('_', '-')}", value)
-    for size in config.hidden_sizes or ():
-        check_size("--hidden-sizes", size)
-    if config.model == "two-layer-net" and config.hidden_sizes is not None and len(config.hidden_sizes) != 1:
-        raise ValueError(f"--hidden-sizes of two-layer-net is one number; got {len(config.hidden_sizes)}")
+            check_size(f"--{name.replace('_', '-')}", value, at_least=least)
+    for name in ("hidden_sizes", "filters"):
+        sizes, own = getattr(config, name), PRESETS[config.model].settings.get(name)
+        for size in sizes or ():
+            check_size(f"--{name.replace('_', '-')}", size)
+        if sizes is not None and own is not None and len(own) == 1 and len(sizes) != 1:
+            raise ValueError(f"--{name.replace('_', '-')} of {config.model} is one number; got {len(sizes)}")
 
 
 def build_model(config: TrainConfig, outputs: int) -> Layer:
@@ -227,8 +304,8 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         state = "is missing" if name in known else "is unknown"
         raise ValueError(f"its setting {name!r} {state}: it was written by another version of jaxnn")
     paths = {name: Path(values[name]) for name in ("data_dir", "out") if values[name] is not None}
-    sizes = values["hidden_sizes"]
-    config = TrainConfig(**{**values, **paths, "hidden_sizes": None if sizes is None else tuple(sizes)})
+    sizes = {name: tuple(values[name]) for name in ("hidden_sizes", "filters") if values[name] is not None}
+    config = TrainConfig(**{**values, **paths, **sizes})
     find(config.dataset)
     check_names(config)
     for name in (

@@ -29,6 +29,8 @@ __all__ = ["average_pool2d", "conv2d", "max_pool2d"]
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = Literal["VALID", "SAME"] | int | Sequence[Pair]
 
+_PADDING = "padding must be 'VALID', 'SAME', a number or ((top, bottom), (left, right))"
+
 
 def conv2d(
     x: Float[Array, "batch height width in_channels"],
@@ -55,24 +57,25 @@ def conv2d(
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
-    >>> print(nn.conv2d(x, jnp.ones((2, 2, 1, 1)))[0, :, :, 0])
+    >>> print(nn.convolution.conv2d(x, jnp.ones((2, 2, 1, 1)))[0, :, :, 0])
     [[ 8. 12.]
      [20. 24.]]
-    >>> print(nn.conv2d(x, jnp.ones((3, 3, 1, 5)), stride=2, padding=1).shape)
+    >>> print(nn.convolution.conv2d(x, jnp.ones((3, 3, 1, 5)), stride=2, padding=1).shape)
     (1, 2, 2, 5)
     """
     _check_images("conv2d", x)
     if W.ndim != 4:
         raise ValueError(f"W must be [kernel height, kernel width, in, out channels]; got shape {W.shape}")
+    if not jnp.issubdtype(W.dtype, jnp.floating):
+        raise TypeError(f"conv2d takes floating-point W; got {W.dtype}")
     if x.shape[3] != W.shape[2]:
         raise ValueError(
             f"x has {x.shape[3]} channels and W takes {W.shape[2]}: x is {x.shape} [batch, height, width, channels], "
             f"W is {W.shape} [kernel height, kernel width, in, out channels]"
         )
-    strides = pair("stride", stride)
-    pads = explicit_padding(x.shape[1:3], W.shape[:2], strides, padding, "the kernel")
+    image, kernel, strides = (x.shape[1], x.shape[2]), (W.shape[0], W.shape[1]), pair("stride", stride)
+    geometry = Geometry(image, kernel, strides, _pads_for(image, kernel, strides, padding, "the kernel"))
     dtype = jnp.result_type(x, W)
-    geometry = Geometry(x.shape[1:3], W.shape[:2], strides, pads)
     y = _contract.bind(x.astype(dtype)[None], W.astype(dtype)[None], out="y", geometry=geometry)
     return y.reshape(y.shape[1:])
 
@@ -97,11 +100,13 @@ def max_pool2d(
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    >>> print(nn.max_pool2d(x, 2)[0, :, :, 0])
+    >>> print(nn.convolution.max_pool2d(x, 2)[0, :, :, 0])
     [[ 5.  7.]
      [13. 15.]]
     """
     windows, strides, pads = _pool("max_pool2d", x, window, stride, padding)
+    if windows == strides and pads == ((0, 0), (0, 0)):
+        return _largest_side_by_side(windows, x)
     lowest = jnp.asarray(-jnp.inf, x.dtype)
     x = jax.lax.pad(x, lowest, ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
     # Width first: then the first of equal ones is the first row by row.
@@ -131,7 +136,7 @@ def average_pool2d(
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    >>> print(nn.average_pool2d(x, 2)[0, :, :, 0])
+    >>> print(nn.convolution.average_pool2d(x, 2)[0, :, :, 0])
     [[ 2.5  4.5]
      [10.5 12.5]]
     """
@@ -169,22 +174,23 @@ def _shape_of(first: Any, second: Any, *, out: Name, geometry: Geometry) -> Any:
         for name, operand in zip(_OPERANDS[out], (first, second), strict=True)
         for label, axis in _AXES[name].items()
     }
-    shape = {
-        "x": lambda: (sizes["batch"], *geometry.image, sizes["in"]),
-        "W": lambda: (*geometry.kernel, sizes["in"], sizes["out"]),
-        "y": lambda: (sizes["batch"], *geometry.output, sizes["out"]),
-    }[out]()
+    shape: tuple[int, ...]
+    if out == "x":
+        shape = (sizes["batch"], *geometry.image, sizes["in"])
+    elif out == "W":
+        shape = (*geometry.kernel, sizes["in"], sizes["out"])
+    else:
+        shape = (sizes["batch"], *geometry.output, sizes["out"])
     return first.update(shape=(first.shape[0], *shape), weak_type=False)
 
 
-def _transposed(operand: int) -> Callable[..., Array]:
+def _transposed(operand: Literal[0, 1]) -> Callable[..., Array]:
     """The derivative of the form for one operand: the same form without that operand."""
 
-    def rule(cotangent: Array, first: Array, second: Array, *, out: Name, geometry: Geometry) -> Array:
-        given = {out: cotangent}
-        names = _OPERANDS[out]
-        given[names[1 - operand]] = (first, second)[1 - operand]
-        wanted = names[operand]
+    # That operand comes as a placeholder.
+    def rule(cotangent: Array, first: Any, second: Any, *, out: Name, geometry: Geometry) -> Array:
+        wanted, other = _OPERANDS[out][operand], _OPERANDS[out][1 - operand]
+        given = {out: cotangent, other: (first, second)[1 - operand]}
         return _contract.bind(*(given[name] for name in _OPERANDS[wanted]), out=wanted, geometry=geometry)
 
     return rule
@@ -194,22 +200,28 @@ def _batched(
     operands: tuple[Array, Array], axes: tuple[int | None, int | None], *, out: Name, geometry: Geometry
 ) -> tuple[Array, int]:
     """Under `vmap`: one batched operand widens an axis that the result has too, two are more groups."""
+    contract = functools.partial(_contract.bind, out=out, geometry=geometry)
     first, second = operands
     if axes[0] is not None and axes[1] is not None:
-        first, second = (jnp.moveaxis(operand, axis, 0) for operand, axis in zip(operands, axes, strict=True))
-        size, groups = first.shape[:2]
-        first, second = (operand.reshape(size * groups, *operand.shape[2:]) for operand in (first, second))
-        result = _contract.bind(first, second, out=out, geometry=geometry)
-        return result.reshape(size, groups, *result.shape[1:]), 0
-    which = 0 if axes[1] is None else 1
-    (label,) = _AXES[_OPERANDS[out][which]].keys() & _AXES[out].keys()
-    axis = _AXES[_OPERANDS[out][which]][label]
-    wide = jnp.moveaxis(operands[which], axes[which], axis)
-    size = wide.shape[axis]
-    wide = wide.reshape(*wide.shape[:axis], size * wide.shape[axis + 1], *wide.shape[axis + 2 :])
-    result = _contract.bind(*((wide, second) if which == 0 else (first, wide)), out=out, geometry=geometry)
-    axis = _AXES[out][label]
-    return result.reshape(*result.shape[:axis], size, -1, *result.shape[axis + 1 :]), axis
+        result = contract(_merge(first, axes[0], 0), _merge(second, axes[1], 0))
+        return _split(result, 0, first.shape[axes[0]]), 0
+    which, axis = (1, axes[1]) if axes[0] is None else (0, axes[0])
+    assert axis is not None
+    name = _OPERANDS[out][which]
+    (label,) = _AXES[name].keys() & _AXES[out].keys()
+    wide = _merge(operands[which], axis, _AXES[name][label])
+    result = contract(wide, second) if which == 0 else contract(first, wide)
+    return _split(result, _AXES[out][label], operands[which].shape[axis]), _AXES[out][label]
+
+
+def _merge(array: Array, axis: int, into: int) -> Array:
+    """Make one axis part of another, counted without it: the first of the two in the order of memory."""
+    array = jnp.moveaxis(array, axis, into)
+    return array.reshape(*array.shape[:into], array.shape[into] * array.shape[into + 1], *array.shape[into + 2 :])
+
+
+def _split(array: Array, axis: int, size: int) -> Array:
+    return array.reshape(*array.shape[:axis], size, array.shape[axis] // size, *array.shape[axis + 1 :])
 
 
 def _on_cpu(first: Array, second: Array, *, out: Name, geometry: Geometry) -> Array:
@@ -267,37 +279,34 @@ def pair(name: str, value: int | Pair) -> Pair:
     return int(both[0]), int(both[1])
 
 
-def explicit_padding(image: Pair, window: Pair, strides: Pair, padding: Padding, what: str) -> tuple[Pair, Pair]:
-    """Zeros around the image as ((top, bottom), (left, right)); refuse what leaves no room for the window."""
-    if padding == "VALID":
-        pads = [(0, 0), (0, 0)]
-    elif padding == "SAME":
-        totals = [
+def check_padding(padding: Padding) -> tuple[Pair, Pair] | None:
+    """Zeros around the image as ((top, bottom), (left, right)); None for "SAME", which waits for the image's size."""
+    if padding == "SAME":
+        return None
+    sides: Any = 0 if padding == "VALID" else padding
+    try:
+        (top, bottom), (left, right) = sides if isinstance(sides, Sequence) else ((sides, sides),) * 2
+    except (TypeError, ValueError):
+        raise ValueError(f"{_PADDING}; got {padding!r}") from None
+    for zeros in (top, bottom, left, right):
+        check_size("padding", zeros, at_least=0)
+    return (int(top), int(bottom)), (int(left), int(right))
+
+
+def _pads_for(image: Pair, window: Pair, strides: Pair, padding: Padding, what: str) -> tuple[Pair, Pair]:
+    """The padding of an image of this size; refuse what leaves no room for the window."""
+    pads = check_padding(padding)
+    if pads is None:
+        vertical, horizontal = (
             max((-(-size // stride) - 1) * stride + extent - size, 0)
             for size, extent, stride in zip(image, window, strides, strict=True)
-        ]
-        pads = [(total // 2, total - total // 2) for total in totals]
-    elif isinstance(padding, str):
-        raise ValueError(
-            f"padding must be 'VALID', 'SAME', a number or ((top, bottom), (left, right)); got {padding!r}"
         )
-    elif isinstance(padding, Sequence):
-        try:
-            (top, bottom), (left, right) = padding
-        except (TypeError, ValueError):
-            raise ValueError(f"padding must be ((top, bottom), (left, right)); got {padding!r}") from None
-        pads = [(top, bottom), (left, right)]
-    else:
-        pads = [(padding, padding)] * 2
-    for zeros in pads[0] + pads[1]:
-        check_size("padding", zeros, at_least=0)
+        pads = (vertical // 2, vertical - vertical // 2), (horizontal // 2, horizontal - horizontal // 2)
     height, width = (size + sum(pad) for size, pad in zip(image, pads, strict=True))
     if window[0] > height or window[1] > width:
-        raise ValueError(
-            f"{what} is {window[0]}x{window[1]}, larger than the image of {image[0]}x{image[1]}"
-            + (f" padded to {height}x{width}" if (height, width) != image else "")
-        )
-    return pads[0], pads[1]
+        padded = "" if (height, width) == image else f" padded to {height}x{width}"
+        raise ValueError(f"{what} is {window[0]}x{window[1]}, larger than the image of {image[0]}x{image[1]}{padded}")
+    return pads
 
 
 def _pool(
@@ -306,7 +315,7 @@ def _pool(
     _check_images(kind, x)
     windows = pair("window", window)
     strides = windows if stride is None else pair("stride", stride)
-    pads = explicit_padding(x.shape[1:3], windows, strides, padding, "the window")
+    pads = _pads_for((x.shape[1], x.shape[2]), windows, strides, padding, "the window")
     for extent, pad in zip(windows, pads, strict=True):
         if max(pad) >= extent:
             raise ValueError(
@@ -320,6 +329,34 @@ def _windows(x: Any, axis: int, window: int, stride: int) -> list[Any]:
     count = (x.shape[axis] - window) // stride + 1
     before = (slice(None),) * axis
     return [x[(*before, slice(a, a + stride * (count - 1) + 1, stride))] for a in range(window)]
+
+
+def _in_windows(x: Array, windows: Pair) -> Array:
+    """Windows side by side: [batch, down, window height, across, window width, channels], what is left over cut off."""
+    (high, wide), (height, width) = windows, x.shape[1:3]
+    x = x[:, : height - height % high, : width - width % wide]
+    return x.reshape(len(x), height // high, high, width // wide, wide, x.shape[3])
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _largest_side_by_side(windows: Pair, x: Array) -> Array:
+    x = _in_windows(x, windows)
+    return functools.reduce(jnp.maximum, [x[:, :, a, :, b] for a in range(windows[0]) for b in range(windows[1])])
+
+
+@_largest_side_by_side.defjvp
+def _slope_of_largest_side_by_side(windows: Pair, primals: Any, tangents: Any) -> Any:
+    (x,), (x_dot,) = primals, tangents
+    largest = _largest_side_by_side(windows, x)
+    x = _in_windows(x, windows)
+    # The transpose spreads y's gradient by comparing with each place, where that of slices would pad and add.
+    places = np.arange(windows[0] * windows[1]).reshape(1, 1, windows[0], 1, windows[1], 1)
+    winner = jnp.full(largest.shape, places.size, jnp.int32)
+    for place in reversed(range(places.size)):
+        a, b = divmod(place, windows[1])
+        winner = jnp.where(x[:, :, a, :, b] == largest, place, winner)
+    is_winner = winner[:, :, None, :, None] == jnp.asarray(places, jnp.int32)
+    return largest, jnp.sum(jnp.where(is_winner, _in_windows(x_dot, windows), 0), axis=(2, 4))
 
 
 @jax.custom_jvp

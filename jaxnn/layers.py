@@ -122,7 +122,7 @@ def activation(function: Callable[[Array], Array]) -> Layer:
     [[0. 2.]]
     """
     check_callable("activation", function, "(x) -> array")
-    return _without_params(function, lambda shape: shape, "activation")
+    return without_params(function, lambda shape: shape, "activation")
 
 
 def flatten() -> Layer:
@@ -133,7 +133,7 @@ def flatten() -> Layer:
     >>> print(y.shape)
     (5, 64)
     """
-    return _without_params(
+    return without_params(
         lambda x: x.reshape(x.shape[0], math.prod(x.shape[1:])),
         lambda shape: (math.prod(shape),),
         "flatten",
@@ -334,7 +334,9 @@ def _key_of(name: str, key: PRNGKeyArray) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def _without_params(function: Callable[[Array], Array], shape_of: Callable[[Shape], Shape], kind: str) -> Layer:
+def without_params(function: Callable[[Array], Array], shape_of: Callable[[Shape], Shape], kind: str) -> Layer:
+    """A function of arrays as a layer."""
+
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
         del key
         return {}, {}, shape_of(input_shape)

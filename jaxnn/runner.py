@@ -17,7 +17,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, measure
 from jaxnn.layers import Layer, ModelState, Params
-from jaxnn.training import Augment, History, Penalty, Sampling, TrainState, check_run, init_state, train_epoch
+from jaxnn.sampling import Sampling
+from jaxnn.training import Augment, History, Penalty, TrainState, check_run, init_state, train_epoch
 
 __all__ = ["DivergedError", "EpochReport", "RunResult", "train"]
 

@@ -6,9 +6,8 @@ step n draws the same numbers however training reached it.
 """
 
 import functools
-import zlib
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +27,7 @@ from jaxnn._checks import (
 from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, check_metrics, mean_of_batch, measure
 from jaxnn.layers import Layer, ModelState, Params, Shape
 from jaxnn.metrics import accuracy
+from jaxnn.sampling import Sampling, epoch_indices
 
 __all__ = [
     "FitResult",
@@ -41,10 +41,6 @@ __all__ = [
 
 Penalty: TypeAlias = Callable[[PyTree], Array]  # (params) -> scalar
 Augment: TypeAlias = Callable[[PRNGKeyArray, Array], Array]  # (key, x) -> x
-Sampling: TypeAlias = Literal["shuffle", "replacement", "in_order"]
-
-
-_ORDER = zlib.crc32(b"order of the examples")
 
 
 class TrainState(NamedTuple):
@@ -301,22 +297,6 @@ def fit(
     state, history = jax.lax.scan(epoch, state, length=epochs)
     history = history._replace(loss=history.loss.reshape(-1))
     return FitResult(state.params, state.model_state, state.opt_state, history)
-
-
-def epoch_indices(
-    data_key: PRNGKeyArray, epoch: int | Array, examples: int, batch_size: int, sampling: Sampling
-) -> Int[Array, "steps batch"]:
-    """Which examples each step of an epoch sees; a function of key and epoch alone."""
-    # Folded twice: a data key that is the run's key too must not draw what split(key) has drawn from.
-    key = jax.random.fold_in(jax.random.fold_in(data_key, _ORDER), epoch)
-    shape = (examples // batch_size, batch_size)
-    if sampling == "replacement":
-        order = jax.random.randint(key, (shape[0] * shape[1],), 0, examples)
-    elif sampling == "shuffle":
-        order = jax.random.permutation(key, examples)
-    else:
-        order = jnp.arange(examples)
-    return order[: shape[0] * shape[1]].reshape(shape)
 
 
 def check_run(

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxnn"
 FLOORS = [
     {"_checks", "_dtypes"},
     {"_products", "convolution", "activations", "initializers", "losses", "metrics", "optimizers"},
-    {"layers", "models", "evaluation", "training"},
+    {"layers", "image_layers", "sampling", "models", "evaluation", "training"},
     {"data", "checkpoint", "plotting", "runner", "progress", "config", "run_folder", "cli"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
