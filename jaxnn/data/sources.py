@@ -2,16 +2,16 @@
 
 import hashlib
 import os
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from jaxnn._checks import unknown
 from jaxnn.data.dataset import DataError, Dataset, Splits, split
+from jaxnn.data.download import download
 from jaxnn.data.formats import idx_sha256, read_idx
 
 __all__ = ["Source", "find", "load", "sources", "where"]
@@ -287,72 +287,18 @@ def _read(source: Source, file: IdxFile, path: Path) -> np.ndarray:
 
 
 def _download(source: Source, folder: Path) -> None:
-    """Fetch what is missing. A file gets its final name once it is whole and verified, so this can be repeated."""
-    missing = [file for file in source.files if _existing(folder, file) is None]
-    if not missing:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as aside:
-            for file in missing:
-                _fetch(source, file, Path(aside) / f"{file.name}.gz")
-                (Path(aside) / f"{file.name}.gz").replace(folder / f"{file.name}.gz")
-    except OSError as error:
-        raise DataError(f"{folder}: {source.name} cannot be stored there ({error.strerror})") from None
+    """Fetch what is missing."""
+    for file in source.files:
+        if _existing(folder, file) is None:
+            verify = partial(_verify, source, file)
+            download(source.name, folder / f"{file.name}.gz", source.mirrors, verify)
 
 
-def _fetch(source: Source, file: IdxFile, target: Path) -> None:
-    """Download one file to `target` from the first mirror that delivers the right content."""
-    import pooch
-
-    failures = []
-    for mirror in source.mirrors:
-        url = f"{mirror}{target.name}"
-        progress = _DownloadProgress(f"{source.name}: {target.name}")
-        try:
-            pooch.HTTPDownloader(progressbar=progress, timeout=30)(url, str(target), None)
-            if file.gzip_sha256 is None:
-                _read(source, file, target)
-            elif hashlib.sha256(target.read_bytes()).hexdigest() != file.gzip_sha256:
-                raise DataError("another file than expected, by its SHA-256")
-            return
-        except (OSError, DataError) as error:
-            reason = str(error) if isinstance(error, DataError) else type(error).__name__  # requests' text is long
-            failures.append(f"{mirror} ({reason})")
-        finally:
-            progress.close()
-    raise DataError(
-        f"{source.name}: {target.name} could not be downloaded from {' or '.join(failures)}; "
-        f"put the files into a folder yourself and name it with --data-dir"
-    )
-
-
-class _DownloadProgress:
-    """The progress bar that pooch asks for, drawn by rich on stderr."""
-
-    def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.total = 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-        )
-        self._task = self._progress.add_task(title)
-        self._progress.start()
-
-    def update(self, amount: int) -> None:
-        self._progress.update(self._task, advance=amount, total=self.total or None)
-
-    def reset(self) -> None:
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        self._progress.stop()
+def _verify(source: Source, file: IdxFile, path: Path) -> None:
+    if file.gzip_sha256 is None:
+        _read(source, file, path)
+    elif hashlib.sha256(path.read_bytes()).hexdigest() != file.gzip_sha256:
+        raise DataError("another file than expected, by its SHA-256")
 
 
 def _check_pair(source: Source, image_path: Path, images: np.ndarray, label_path: Path, labels: np.ndarray) -> None:
