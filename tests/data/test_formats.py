@@ -209,9 +209,11 @@ ZIPPED = gzip.compress(TAR, mtime=0)
 @pytest.mark.parametrize("prefix", ["", "./"])
 def test_files_are_read_from_an_archive(tar_format, pack, prefix, tmp_path):
     """Whatever else is in it is passed over; PAX's and GNU's long names are members of their own."""
-    others = [("folder", b"", tarfile.DIRTYPE), ("folder/readme.html", b"<p>"), ("folder/ü" + "x" * 40 * 2, b"long")]
+    others = [("folder", b"", tarfile.DIRTYPE), ("folder/readme.html", b"<p>"), ("folder/ü" + "x" * 80, b"long")]
+    members = [*others, (prefix + B[0], B[1]), ("folder/link", b"", tarfile.SYMTYPE), (prefix + A[0], A[1])]
+    hard_link = header("folder/hard", 700, tarfile.LNKTYPE)  # the size is its target's: no content follows
     path = tmp_path / "archive"
-    path.write_bytes(pack(tar_bytes([*others, (prefix + B[0], B[1]), ("folder/link", b"", tarfile.SYMTYPE), (prefix + A[0], A[1])], tar_format)))  # fmt: skip
+    path.write_bytes(pack(hard_link + tar_bytes(members, tar_format)))
     assert read_tar(path, SIZES) == CONTENT
     assert list(tmp_path.iterdir()) == [path], "nothing is unpacked"
 
