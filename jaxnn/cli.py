@@ -61,8 +61,8 @@ class PredictConfig:
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """Folder of a run that jaxnn train made."""
     images: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IMAGE ...")]]
-    """PNG or JPEG files, one digit each, dark on light or light on dark. Each is scaled and centred as the
-    training data is."""
+    """PNG or JPEG files. Of drawings, one digit each, dark on light or light on dark: each is scaled and centred as
+    the training data is. Of photos the square in the middle counts."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -302,8 +302,9 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _next_steps(config: TrainConfig, source: data.Source, run: Path) -> list[str]:
-    steps = [f"jaxnn predict {run} PICTURE.png    let it read a digit of yours"]
-    if source.name != "mnist":
+    yours = "name a photo" if source.colour else "read a digit"
+    steps = [f"jaxnn predict {run} PICTURE.png    let it {yours} of yours"]
+    if source.name == "digits":
         steps.append("jaxnn train --dataset mnist    larger pictures, 70,000 of them")
     if config.model != "two-layer-net":
         steps.append("jaxnn train --model two-layer-net    the textbook's first network")
@@ -366,7 +367,7 @@ def _predict(config: PredictConfig, console: Console) -> int:
     examples = []
     for path in config.images:
         try:
-            examples.append(to_example(read_image(path), trained.source))
+            examples.append(to_example(read_image(path, colour=trained.source.colour), trained.source))
         except data.DataError as error:
             raise data.DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     logits, _ = trained.model.apply(trained.params, trained.model_state, trained.scale(np.stack(examples)))
@@ -402,7 +403,7 @@ def _flag_value(value: Any) -> str:
 def _data(config: DataConfig, console: Console) -> int:
     table = Table(box=None, pad_edge=False)
     for heading in ("data set", "what it is", "classes", "where"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # a path cut off helps nobody
     for source in data.sources():
         folder = data.where(source, config.data_dir)
         where = "built in" if not source.files else str(folder) if folder else "not here: downloaded at first use"

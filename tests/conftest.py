@@ -1,6 +1,10 @@
 """Strict numerics for every test and doctest, and the data that several tests use."""
 
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -16,7 +20,7 @@ hypothesis.settings.register_profile("gate", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("gate")
 
-# Real MNIST, where someone has put it: in a folder `mnist` of $JAXNN_TEST_DATA or of ../shared/data.
+# Real data, where someone has put it: in folders `mnist` and `cifar10` of $JAXNN_TEST_DATA or of ../shared/data.
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 REAL_DATA = Path(os.environ.get("JAXNN_TEST_DATA", BESIDE))
 
@@ -27,6 +31,23 @@ def mnist_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real MNIST is not here: put its IDX files into {folder}, or set JAXNN_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir(tmp_path_factory) -> Iterator[Path]:
+    """A folder with CIFAR-10's binary files: as they are, or decoded from JPEG by a script beside them."""
+    import jaxnn as nn
+
+    if nn.data.where(nn.data.find("cifar10"), REAL_DATA):
+        yield REAL_DATA
+        return
+    script = REAL_DATA / "unpack_cifar10.py"
+    if not script.is_file():
+        pytest.skip(f"real CIFAR-10 is not here: put its binary files into {REAL_DATA / 'cifar10'}")
+    folder = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
+    yield folder
+    shutil.rmtree(folder)  # 180 MB, which pytest would keep for three sessions
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from jaxnn import cli, data
+from tests.data.test_sources import few_records, tiny_cifar10, write_batches
 
 QUICK = ["--epochs", "3", "--hidden-sizes", "16"]
 
@@ -279,8 +280,36 @@ def test_models_and_data_list_what_there_is(capsys):
     assert "--learning-rate 0.1" in said
     assert cli.main(["data"]) == 0
     said = capsys.readouterr().out
-    for name in ("digits", "mnist", "fashion_mnist"):
+    for name in ("digits", "mnist", "fashion_mnist", "cifar10"):
         assert name in said
+
+
+def test_photos_in_colour_from_data_to_prediction(tmp_path, capsys, monkeypatch):
+    """On files of four records; photos that the network was trained on are named as they were labelled."""
+    images, labels = tiny_cifar10()
+    few_records(monkeypatch)
+    write_batches(tmp_path / "photos" / "cifar-10-batches-bin")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert cli.main(["data", "--data-dir", "photos"]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    column = "".join(row[heading.index("where") :].strip() for row in rows)
+    assert column == "photos/cifar-10-batches-bin", "wrapped, not cut off"
+    settings = "--dataset cifar10 --data-dir photos --batch-size 4 --epochs 30 --hidden-sizes 32 --dropout 0 --out run"
+    assert cli.main(["train", *settings.split()]) == 0
+    said = capsys.readouterr().out
+    assert "16 / 4 / 4 for training / validation / test" in said
+    assert "let it name a photo of yours" in said
+    paths = [f"photo{number}.png" for number in range(16)]
+    for path, image in zip(paths, images, strict=False):
+        Image.fromarray(image).save(path)
+    assert cli.main(["predict", "run", *paths]) == 0
+    named = [line.split(": ")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
+    classes = data.find("cifar10").classes
+    right = [name == classes[label] for name, label in zip(named, labels, strict=False)]
+    assert len(right) == 16
+    assert sum(right) >= 14
+    assert cli.main(["evaluate", "run", "--split", "train"]) == 0
+    assert "on 16 images of cifar10" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in cli.COMMANDS)])

@@ -63,7 +63,10 @@ def test_public_functions_have_an_example():
     import jaxnn as nn
 
     public = [getattr(nn, name) for name in dir(nn) if name[0].islower() and callable(getattr(nn, name))]
-    public += [getattr(nn.data, name) for name in ("find", "load", "min_max", "read_idx", "sources", "split", "where")]
+    public += [
+        getattr(nn.data, name)
+        for name in ("find", "load", "min_max", "read_cifar10", "read_idx", "sources", "split", "where")
+    ]
     assert len(public) > 40
     for function in public:
         assert ">>> " in (function.__doc__ or ""), f"{function.__name__} has no example in its docstring"

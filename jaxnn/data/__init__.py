@@ -4,6 +4,7 @@ from jaxnn.data.dataset import DataError as DataError
 from jaxnn.data.dataset import Dataset as Dataset
 from jaxnn.data.dataset import Splits as Splits
 from jaxnn.data.dataset import split as split
+from jaxnn.data.formats import read_cifar10 as read_cifar10
 from jaxnn.data.formats import read_idx as read_idx
 from jaxnn.data.scaling import MinMax as MinMax
 from jaxnn.data.scaling import min_max as min_max

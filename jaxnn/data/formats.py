@@ -1,20 +1,38 @@
 """Readers of files. No length in a header is believed before it is compared with the bytes that are there."""
 
+import gzip
 import hashlib
 import math
 import struct
+import tarfile
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
 
-from jaxnn.data.dataset import DataError
+from jaxnn.data.dataset import DataError, Dataset
 
-__all__ = ["idx_sha256", "read_idx"]
+__all__ = ["CIFAR10_RECORD", "cifar10_examples", "idx_sha256", "read_cifar10", "read_idx", "read_tar"]
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _LARGEST = 2**30  # bytes that a gzipped file may unfold to
+CIFAR10_RECORD = 1 + 3 * 32 * 32
+"""Bytes of one example."""
+_BLOCK = tarfile.BLOCKSIZE
+_BESIDES = 2**24  # bytes that an archive may hold besides the members that are wanted
+_CHUNK = 2**20
+_WITHOUT_CONTENT = (
+    tarfile.LNKTYPE,
+    tarfile.SYMTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.DIRTYPE,
+    tarfile.FIFOTYPE,
+)
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -33,12 +51,8 @@ def read_idx(path: str | Path) -> np.ndarray:
     [7 3]
     """
     path = Path(path)
-    try:
-        stored = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    with _opened(path) as file:
+        stored = file.read()
 
     def corrupt(what: str) -> DataError:
         return DataError(f"{path}: {what}")
@@ -90,3 +104,146 @@ def idx_sha256(array: np.ndarray) -> str:
     digest = hashlib.sha256(header)
     digest.update(np.ascontiguousarray(array, np.uint8).data)
     return digest.hexdigest()
+
+
+def read_cifar10(path: str | Path, *, records: int | None = None) -> Dataset:
+    """Read examples from a file of CIFAR-10's binary distribution: x uint8 `[n, 32, 32, 3]`, y int32 `[n]`.
+
+        record of 3,073 bytes: label · 1,024 red · 1,024 green · 1,024 blue, each colour row by row
+
+    The official files hold 10,000 `records` each; None takes as many as there are.
+
+    Raises:
+        DataError: the file is missing, does not end with a record, holds another number of records, or a label
+            beyond 9.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "batch.bin")
+    ...     _ = path.write_bytes(bytes([6]) + bytes([255]) * 1024 + bytes(2048))  # a frog, all red
+    ...     x, y = read_cifar10(path)
+    >>> print(x.shape, x[0, 0, 0], y)
+    (1, 32, 32, 3) [255   0   0] [6]
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        # One byte beyond tells a file that is too long from one that is right.
+        content = file.read(-1 if records is None else records * CIFAR10_RECORD + 1)
+    return cifar10_examples(content, str(path), records=records)
+
+
+def cifar10_examples(content: bytes, name: str, *, records: int | None = None) -> Dataset:
+    """The examples in the bytes of a file of CIFAR-10's binary distribution (see `read_cifar10`).
+
+    Raises:
+        DataError: as `read_cifar10`; the sentence begins with `name`.
+    """
+    whole, rest = divmod(len(content), CIFAR10_RECORD)
+    if records is not None:
+        expected = records * CIFAR10_RECORD
+        if len(content) < expected:
+            raise DataError(
+                f"{name}: is truncated: {records} records are {expected} bytes; it ends after {len(content)}"
+            )
+        if len(content) > expected:
+            raise DataError(f"{name}: is too long: {records} records end at byte {expected}; there are more")
+    if rest or not whole:
+        raise DataError(
+            f"{name}: is no file of whole records of {CIFAR10_RECORD} bytes: the one at byte {len(content) - rest} "
+            f"has {rest}"
+        )
+    rows = np.frombuffer(content, np.uint8).reshape(whole, CIFAR10_RECORD)
+    labels = rows[:, 0]
+    wrong = np.flatnonzero(labels > 9)
+    if len(wrong):
+        raise DataError(f"{name}: label at byte {wrong[0] * CIFAR10_RECORD} is {labels[wrong[0]]}; expected 0 to 9")
+    images = rows[:, 1:].reshape(whole, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Dataset(np.ascontiguousarray(images), labels.astype(np.int32))
+
+
+def read_tar(path: str | Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
+    """Read regular files of known names and `sizes` from a tar archive, gzipped or not, into memory.
+
+        blocks of 512 bytes: a header (name, size, type, checksum), then the content; a block of zeros at the end
+
+    Nothing is written to disk and no path in the archive is believed: other members are passed over. A size in a
+    header is compared with what is expected, or with what an archive of these files may hold, before anything of
+    that size is read or unfolded.
+
+    Raises:
+        DataError: the archive is missing, truncated, corrupt or too large; or a file is not in it, is there twice,
+            is a link or has another size.
+
+    >>> import io, pathlib, tarfile, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "letters.tar.gz")
+    ...     with tarfile.open(path, "w:gz") as archive:
+    ...         member = tarfile.TarInfo("letters/a")
+    ...         member.size = 3
+    ...         archive.addfile(member, io.BytesIO(b"AAA"))
+    ...     print(read_tar(path, {"letters/a": 3}))
+    {'letters/a': b'AAA'}
+    """
+    path = Path(path)
+    with _opened(path) as stored:
+        gzipped = stored.read(2) == _GZIP_MAGIC
+        stored.seek(0)
+        try:
+            return _tar_members(path, gzip.GzipFile(fileobj=stored) if gzipped else stored, sizes)
+        except EOFError:
+            raise DataError(f"{path}: is truncated: the gzip stream has no end") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path}: is corrupt: gzip says {error}") from None
+
+
+def _tar_members(path: Path, file: BufferedIOBase, sizes: Mapping[str, int]) -> dict[str, bytes]:
+    limit = sum(sizes.values()) + _BESIDES
+    found: dict[str, bytes] = {}
+    offset = 0
+    while (block := file.read(_BLOCK)) != bytes(_BLOCK):
+        if len(block) < _BLOCK:
+            raise DataError(f"{path}: is truncated: it ends at byte {offset + len(block)} without an end of archive")
+        try:
+            # `tarfile` reads this header alone: its walk from member to member believes what the headers say.
+            member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError:
+            raise DataError(f"{path}: is no tar archive, or corrupt: no member's header at byte {offset}") from None
+        name = member.name.removeprefix("./")
+        size = 0 if member.type in _WITHOUT_CONTENT else member.size
+        padded = -(-size // _BLOCK) * _BLOCK
+        if size < 0 or offset + padded > limit:
+            raise DataError(f"{path}: the member at byte {offset} claims {size} bytes; the archive may hold {limit}")
+        wanted = name in sizes
+        if wanted:
+            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                raise DataError(f"{path}: {name}, at byte {offset}, is no regular file (tar's type {member.type!r})")
+            if name in found:
+                raise DataError(f"{path}: holds {name} twice, again at byte {offset}")
+            if size != sizes[name]:
+                raise DataError(f"{path}: {name}, at byte {offset}, has {size} bytes; expected {sizes[name]}")
+        content = file.read(padded)
+        start, offset = offset, offset + _BLOCK + len(content)
+        if len(content) < padded:
+            raise DataError(f"{path}: is truncated: it ends at byte {offset}, within the member at byte {start}")
+        if wanted:
+            found[name] = content[:size]
+    for name in sizes:
+        if name not in found:
+            raise DataError(f"{path}: does not hold {name}")
+    while rest := file.read(_CHUNK):  # to the end, where gzip compares its checksum
+        offset += len(rest)
+        if offset > limit:
+            raise DataError(f"{path}: is corrupt: it goes on after the end of the archive, beyond byte {limit}")
+    return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    """A file to read; what the system says against it becomes a DataError."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None

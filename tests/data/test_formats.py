@@ -1,7 +1,10 @@
-"""IDX files: a round trip through every type, and files that lie."""
+"""IDX files, CIFAR-10's records and tar archives: what is written is read, and files that lie are refused."""
 
 import gzip
+import io
 import struct
+import tarfile
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -10,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxnn.data import DataError, read_idx
+from jaxnn.data import DataError, read_cifar10, read_idx
+from jaxnn.data.formats import cifar10_examples, read_tar
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
@@ -66,11 +70,12 @@ def test_files_that_lie_are_refused(content, sentence, tmp_path):
     assert str(path) in str(raised.value)
 
 
-def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
-        read_idx(tmp_path / "missing")
+@pytest.mark.parametrize("read", [read_idx, read_cifar10, lambda path: read_tar(path, {"a": 1})])
+def test_missing_file_and_folder(read, tmp_path):
+    with pytest.raises(DataError, match="missing: no such file"):
+        read(tmp_path / "missing")
     with pytest.raises(DataError, match="cannot be read"):
-        read_idx(tmp_path)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("gzipped", [False, True])
@@ -98,4 +103,250 @@ def test_mutated_files_give_the_data_or_a_data_error(gzipped, tmp_path):
         # What is read must be what the bytes say; a flipped pixel is for the digest to find.
         plain = zlib.decompress(content, wbits=31) if gzipped and content[:2] == b"\x1f\x8b" else bytes(content)
         assert idx_bytes(array) == plain
+    assert refused > 500
+
+
+def cifar10_bytes(images, labels):
+    """Records as the authors describe them: a label, then the planes of red, green and blue, each row by row."""
+    records = []
+    for image, label in zip(images, labels, strict=True):
+        planes = [bytes(int(image[row, column, c]) for row in range(32) for column in range(32)) for c in range(3)]
+        records.append(bytes([int(label)]) + b"".join(planes))
+    return b"".join(records)
+
+
+RANDOM = np.random.default_rng(0)
+PHOTOS = RANDOM.integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+RECORDS = cifar10_bytes(PHOTOS, [9, 0, 4])
+
+
+@pytest.mark.parametrize("records", [None, 3])
+def test_cifar10_records_are_read(records, tmp_path):
+    (tmp_path / "batch.bin").write_bytes(RECORDS)
+    x, y = read_cifar10(tmp_path / "batch.bin", records=records)
+    assert (x.dtype, y.dtype) == (np.uint8, np.int32)
+    assert x.flags.c_contiguous
+    np.testing.assert_array_equal(x, PHOTOS)
+    np.testing.assert_array_equal(y, [9, 0, 4])
+
+
+@pytest.mark.parametrize(
+    ("content", "records", "sentence"),
+    [
+        (b"", None, "is no file of whole records of 3073 bytes: the one at byte 0 has 0"),
+        (RECORDS[:-1], None, "whole records of 3073 bytes: the one at byte 6146 has 3072"),
+        (RECORDS + b"!", None, "whole records of 3073 bytes: the one at byte 9219 has 1"),
+        (RECORDS[:-1], 3, "is truncated: 3 records are 9219 bytes; it ends after 9218"),
+        (RECORDS[:3073], 3, "is truncated: 3 records are 9219 bytes; it ends after 3073"),
+        (b"", 3, "it ends after 0"),
+        (RECORDS + b"!", 3, "is too long: 3 records end at byte 9219"),
+        (RECORDS + RECORDS, 3, "is too long: 3 records end at byte 9219"),
+        (RECORDS[:3073] + b"\x0a" + RECORDS[3074:], 3, "label at byte 3073 is 10; expected 0 to 9"),
+        (RECORDS[:6146] + b"\xff" + RECORDS[6147:], None, "label at byte 6146 is 255; expected 0 to 9"),
+    ],
+)
+def test_cifar10_files_that_do_not_fit_are_refused(content, records, sentence, tmp_path):
+    path = tmp_path / "batch.bin"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=sentence) as raised:
+        read_cifar10(path, records=records)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 9) | st.integers(0, 255), max_size=3),
+    pixels=st.binary(max_size=40),
+    tail=st.just(b"") | st.binary(max_size=20),
+    records=st.none() | st.integers(0, 4),
+)
+def test_any_bytes_give_the_examples_or_a_data_error(labels, pixels, tail, records):
+    plane = (pixels * 3072 or b"\x07" * 3072)[:3072]
+    content = b"".join(bytes([label]) + plane for label in labels) + tail
+    right = max(labels, default=10) <= 9 and tail == b"" and records in (None, len(labels))
+    try:
+        x, y = cifar10_examples(content, "batch", records=records)
+    except DataError:
+        assert not right
+        return
+    assert right
+    np.testing.assert_array_equal(y, labels)
+    for number in range(len(labels)):
+        for row, column, channel in ((0, 0, 0), (0, 31, 1), (31, 0, 2), (13, 7, 1)):
+            assert x[number, row, column, channel] == content[number * 3073 + 1 + 1024 * channel + 32 * row + column]
+
+
+SIZES = {"folder/a": 700, "folder/b": 512}
+CONTENT = {name: RANDOM.bytes(size) for name, size in SIZES.items()}
+
+
+def tar_bytes(members, tar_format=tarfile.GNU_FORMAT):
+    """An archive of `(name, content)` and `(name, content, type)`."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tar_format) as archive:
+        for name, content, *kind in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.type, member.linkname = (kind[0], "/etc/passwd") if kind else (tarfile.REGTYPE, "")
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    """A header alone, which may claim any size."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+A, B = CONTENT.items()
+TAR = tar_bytes([A, B])
+ZIPPED = gzip.compress(TAR, mtime=0)
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_files_are_read_from_an_archive(tar_format, pack, prefix, tmp_path):
+    """Whatever else is in it is passed over; PAX's and GNU's long names are members of their own."""
+    others = [("folder", b"", tarfile.DIRTYPE), ("folder/readme.html", b"<p>"), ("folder/ü" + "x" * 80, b"long")]
+    members = [*others, (prefix + B[0], B[1]), ("folder/link", b"", tarfile.SYMTYPE), (prefix + A[0], A[1])]
+    hard_link = header("folder/hard", 700, tarfile.LNKTYPE)  # the size is its target's: no content follows
+    path = tmp_path / "archive"
+    path.write_bytes(pack(hard_link + tar_bytes(members, tar_format)))
+    assert read_tar(path, SIZES) == CONTENT
+    assert list(tmp_path.iterdir()) == [path], "nothing is unpacked"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is truncated: it ends at byte 0 without an end of archive"),
+        (b"no archive", "is truncated: it ends at byte 10"),
+        (b"no archive" * 100, "is no tar archive, or corrupt: no member's header at byte 0"),
+        (tar_bytes([A]), "does not hold folder/b"),
+        (tar_bytes([]), "does not hold folder/a"),
+        (tar_bytes([A, ("../folder/b", B[1])]), "does not hold folder/b"),
+        (tar_bytes([A, ("/folder/b", B[1])]), "does not hold folder/b"),
+        (tar_bytes([A, ("folder/x/../b", B[1])]), "does not hold folder/b"),
+        (tar_bytes([A, ("folder/b", b"", tarfile.SYMTYPE)]), "folder/b, at byte 1536, is no regular file"),
+        (tar_bytes([A, ("folder/b", b"", tarfile.LNKTYPE)]), "folder/b, at byte 1536, is no regular file"),
+        (tar_bytes([A, ("folder/b", b"", tarfile.CHRTYPE)]), "folder/b, at byte 1536, is no regular file"),
+        (tar_bytes([A, ("folder/b", b"", tarfile.DIRTYPE)]), "folder/b, at byte 1536, is no regular file"),
+        (header("folder/a", 700, tarfile.GNUTYPE_SPARSE) + TAR, "folder/a, at byte 0, is no regular file"),
+        (tar_bytes([A, B, ("./folder/a", A[1])]), "holds folder/a twice, again at byte 2560"),
+        (tar_bytes([A, ("folder/b", B[1] + b"!")]), "folder/b, at byte 1536, has 513 bytes; expected 512"),
+        (tar_bytes([A, ("folder/b", B[1][1:])]), "folder/b, at byte 1536, has 511 bytes; expected 512"),
+        (header("folder/a", 2**60) + TAR, f"the member at byte 0 claims {2**60} bytes; the archive may hold 16778428"),
+        (header("other", 2**24) + TAR, "is truncated: it ends at byte 10752, within the member at byte 0"),
+        (header("other", 2**24 + 1213) + TAR, "the member at byte 0 claims 16778429 bytes"),
+        (header("PaxHeader", 2**33 - 1, tarfile.XHDTYPE) + TAR, "the member at byte 0 claims 8589934591 bytes"),
+        (header("long name", 2**33 - 1, tarfile.GNUTYPE_LONGNAME) + TAR, "claims 8589934591 bytes"),
+        (header("folder/a", -512) + TAR, "the member at byte 0 claims -512 bytes"),
+        (TAR[:1000], "is truncated: it ends at byte 1000, within the member at byte 0"),
+        (TAR[:1600], "is truncated: it ends at byte 1600 without an end of archive"),
+        (TAR[:2560], "is truncated: it ends at byte 2560 without an end of archive"),
+        (TAR[:1536] + b"!" + TAR[1537:], "or corrupt: no member's header at byte 1536"),
+        (TAR + bytes(2**24), "it goes on after the end of the archive, beyond byte 16778428"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_archives_that_lie_are_refused(content, sentence, pack, tmp_path):
+    path = tmp_path / "archive"
+    path.write_bytes(pack(content))
+    with pytest.raises(DataError, match=sentence) as raised:
+        read_tar(path, SIZES)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (ZIPPED[:-9], "is truncated: the gzip stream has no end"),
+        (ZIPPED[:-3], "is truncated: the gzip stream has no end"),
+        (ZIPPED[:5], "is truncated: the gzip stream has no end"),
+        (ZIPPED[:-8] + bytes(4) + ZIPPED[-4:], "is corrupt: gzip says CRC check failed"),
+        (ZIPPED[:10] + b"\x07" + ZIPPED[11:], "is corrupt: gzip says .*invalid block type"),
+        (ZIPPED + b"junk", "is corrupt: gzip says Not a gzipped file"),
+        (b"\x1f\x8b\x09" + bytes(20), "is corrupt: gzip says Unknown compression method"),
+    ],
+)
+def test_gzip_streams_that_are_broken_are_refused(content, sentence, tmp_path):
+    path = tmp_path / "archive"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=sentence):
+        read_tar(path, SIZES)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_bomb_is_not_unfolded(place, tmp_path):
+    """100 MB of zeros behind 100 kB: refused after at most what the archive may hold."""
+    bomb = bytes(10**8)
+    path = tmp_path / "archive"
+    path.write_bytes(gzip.compress(header("bomb", len(bomb)) + bomb if place == "before" else TAR + bomb))
+    del bomb
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="claims 100000000 bytes" if place == "before" else "goes on after the end"):
+            read_tar(path, SIZES)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+MEMBERS = st.tuples(
+    st.sampled_from(["folder/a", "folder/b", "./folder/b", "../folder/a", "/folder/a", "folder/c", "folder//a"]),
+    st.sampled_from([A[1], B[1], b"", b"short"]),
+    st.sampled_from([tarfile.REGTYPE] * 4 + [tarfile.AREGTYPE, tarfile.SYMTYPE, tarfile.CONTTYPE, tarfile.XGLTYPE]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(members=st.lists(MEMBERS, max_size=3), order=st.permutations([A, B]), both=st.booleans())
+def test_any_archive_gives_the_files_or_a_data_error(members, order, both, tmp_path_factory):
+    members = [(*member, tarfile.REGTYPE) for member in order if both] + members
+    path = tmp_path_factory.getbasetemp() / "any.tar"
+    # tarfile writes no content for a link, but keeps the size that is claimed.
+    path.write_bytes(tar_bytes([(n, b"" if kind == tarfile.SYMTYPE else c, kind) for n, c, kind in members]))
+    meant = [(name.removeprefix("./"), content, kind) for name, content, kind in members]
+    meant = [member for member in meant if member[0] in SIZES]
+    right = sorted(name for name, _, _ in meant) == ["folder/a", "folder/b"] and all(
+        kind in (tarfile.REGTYPE, tarfile.AREGTYPE) and len(content) == SIZES[name] for name, content, kind in meant
+    )
+    try:
+        found = read_tar(path, SIZES)
+    except DataError:
+        assert not right
+        return
+    assert right
+    assert found == {name: content for name, content, _ in meant}
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_mutated_archives_give_what_is_in_them_or_a_data_error(gzipped, tmp_path):
+    random = np.random.default_rng(0)
+    original = ZIPPED if gzipped else TAR[:3584]
+    path = tmp_path / "mutated"
+    refused = 0
+    for _ in range(1000):
+        content = bytearray(original)
+        for _ in range(random.integers(1, 4)):
+            match random.integers(3):
+                case 0:
+                    content[random.integers(len(content))] ^= 1 << random.integers(8)
+                case 1:
+                    del content[random.integers(1, len(content)) :]
+                case _:
+                    content[random.integers(len(content)) :] += random.bytes(random.integers(1, 9))
+        path.write_bytes(content)
+        try:
+            found = read_tar(path, SIZES)
+        except DataError:
+            refused += 1
+            continue
+        if gzipped:  # its checksum has seen to the content
+            assert found == CONTENT
+        else:  # the content may be changed, but is what lies there
+            assert found == {"folder/a": content[512:1212], "folder/b": content[2048:2560]}
     assert refused > 500

@@ -1,9 +1,11 @@
 """Data sets by name: where they are looked for, what is believed, and downloads from a server on this machine."""
 
+import contextlib
 import functools
 import gzip
 import hashlib
 import importlib
+import tarfile
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +15,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.data import DataError, sources
-from tests.data.test_formats import idx_bytes
+from tests.data.test_formats import cifar10_bytes, idx_bytes, tar_bytes
 
 MODULE = importlib.import_module("jaxnn.data.sources")  # whose name in nn.data is the function's
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -153,6 +155,141 @@ def test_unknown_names():
     assert nn.data.find("fashion-mnist").name == "fashion_mnist"
 
 
+FOLDER, ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
+BATCHES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
+
+
+def tiny_cifar10():
+    """Twenty training and four test photos in CIFAR-10's layout: six files of four."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (24, 32, 32, 3)).astype(np.uint8)
+    return images, np.arange(24, dtype=np.uint8) % 10
+
+
+def batches():
+    images, labels = tiny_cifar10()
+    parts = zip(np.split(images, 6), np.split(labels, 6), strict=True)
+    return dict(zip(BATCHES, (cifar10_bytes(*part) for part in parts), strict=True))
+
+
+def packed(contents):
+    members = [(FOLDER, b"", tarfile.DIRTYPE), (f"{FOLDER}/readme.html", b"<p>")]
+    return gzip.compress(tar_bytes([*members, *((f"{FOLDER}/{name}", part) for name, part in contents.items())]))
+
+
+def write_batches(folder, contents=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (contents or batches()).items():
+        (folder / name).write_bytes(content)
+
+
+def few_records(monkeypatch, *mirrors, sha256=None):
+    """Let the files of CIFAR-10 have four records each."""
+    official = nn.data.find("cifar10")
+    files = tuple(replace(file, count=4) for file in official.files)
+    archive = replace(official.archive, sha256=sha256 or official.archive.sha256)
+    monkeypatch.setattr(MODULE, "_SOURCES", (replace(official, files=files, mirrors=mirrors, archive=archive),))
+
+
+@pytest.fixture
+def four_records(monkeypatch):
+    few_records(monkeypatch)
+
+
+def check_tiny_cifar10(splits):
+    images, labels = tiny_cifar10()
+    assert [len(part.x) for part in splits] == [16, 4, 4]
+    for part, start, stop in zip(splits, (0, 16, 20), (16, 20, 24), strict=True):
+        assert (part.x.dtype, part.y.dtype) == (np.uint8, np.int32)
+        np.testing.assert_array_equal(part.x, images[start:stop])
+        np.testing.assert_array_equal(part.y, labels[start:stop])
+
+
+@pytest.mark.parametrize("place", [".", FOLDER, "cifar10", f"cifar10/{FOLDER}"])
+@pytest.mark.parametrize("form", ["files", "archive", "unzipped archive"])
+@pytest.mark.parametrize("by", ["data_dir", "environment", "cache"])
+def test_cifar10_in_every_place_and_form(place, form, by, four_records, tmp_path, cache, monkeypatch):
+    base = cache if by == "cache" else tmp_path / "data"
+    if form == "files":
+        write_batches(base / place)
+    else:
+        write_batches(base / place, {ARCHIVE: packed(batches())})
+    if form == "unzipped archive":
+        (base / place / ARCHIVE.removesuffix(".gz")).write_bytes(gzip.decompress((base / place / ARCHIVE).read_bytes()))
+        (base / place / ARCHIVE).unlink()
+    if by == "environment":
+        monkeypatch.setenv("JAXNN_DATA", str(base))
+    data_dir = base if by == "data_dir" else None
+    check_tiny_cifar10(nn.data.load("cifar10", data_dir))
+    assert nn.data.where(nn.data.find("cifar10"), data_dir) == base / place
+
+
+def test_what_is_unpacked_goes_before_the_archive_and_the_archive_before_a_part(four_records, tmp_path):
+    write_batches(tmp_path, {ARCHIVE: b"never opened"})
+    write_batches(tmp_path / FOLDER)
+    check_tiny_cifar10(nn.data.load("cifar10", tmp_path))
+    write_batches(tmp_path / "part", {ARCHIVE: packed(batches()), BATCHES[0]: b"never opened"})
+    check_tiny_cifar10(nn.data.load("cifar10", tmp_path / "part"))
+
+
+def test_real_cifar10(cifar10_dir):
+    splits = nn.data.load("cifar10", cifar10_dir)
+    assert [part.x.shape for part in splits] == [(40000, 32, 32, 3), (10000, 32, 32, 3), (10000, 32, 32, 3)]
+    images = np.concatenate([splits.train.x, splits.validation.x])
+    np.testing.assert_array_equal(np.bincount(np.concatenate([splits.train.y, splits.validation.y])), [5000] * 10)
+    np.testing.assert_array_equal(np.bincount(splits.test.y), [1000] * 10)
+    # The means of red, green and blue that papers subtract.
+    means = [images[..., channel].mean() for channel in range(3)]
+    np.testing.assert_allclose(means, [125.3, 123.0, 113.9], atol=0.3)
+    steps = [np.abs(np.diff(images[:1000].astype(np.int16), axis=axis)).mean() for axis in (1, 2)]
+    assert max(steps) < 20, "neighbours are alike along rows and columns: 15, against 60 in any order"
+    ships = splits.test.x[splits.test.y == nn.data.find("cifar10").classes.index("ship")]
+    top, bottom = (ships[:, rows].mean() for rows in (slice(0, 8), slice(24, 32)))
+    assert top > bottom + 20, "the sky is up"
+
+
+def test_a_cifar10_file_of_another_length_or_label(four_records, tmp_path):
+    whole = batches()
+    for content, sentence in {
+        whole[BATCHES[2]][:-1]: "is truncated: 4 records are 12292 bytes; it ends after 12291",
+        whole[BATCHES[2]] + whole[BATCHES[1]][:3073]: "is too long: 4 records end at byte 12292; there are more",
+        b"\x0a" + whole[BATCHES[2]][1:]: "label at byte 0 is 10; expected 0 to 9",
+    }.items():
+        write_batches(tmp_path, whole | {BATCHES[2]: content})
+        with pytest.raises(DataError, match=f"data_batch_3.bin: {sentence}"):
+            nn.data.load("cifar10", tmp_path)
+    archive = packed(whole | {BATCHES[2]: b"\x0a" + whole[BATCHES[2]][1:]})
+    write_batches(tmp_path / "packed", {ARCHIVE: archive})
+    with pytest.raises(DataError, match=f"{ARCHIVE}: {FOLDER}/data_batch_3.bin: label at byte 0 is 10"):
+        nn.data.load("cifar10", tmp_path / "packed")
+    write_batches(tmp_path / "cut", {ARCHIVE: archive[:-1000]})
+    with pytest.raises(DataError, match=f"{ARCHIVE}: is truncated: the gzip stream has no end"):
+        nn.data.load("cifar10", tmp_path / "cut")
+
+
+def test_official_files_have_ten_thousand_records(tmp_path):
+    write_batches(tmp_path)
+    with pytest.raises(DataError, match=r"data_batch_1.bin: is truncated: 10000 records are 30730000 bytes"):
+        nn.data.load("cifar10", tmp_path)
+
+
+def test_missing_cifar10_files(four_records, tmp_path):
+    write_batches(tmp_path)
+    (tmp_path / BATCHES[3]).unlink()
+    with pytest.raises(DataError, match=r"data_batch_4.bin: no such file; cifar10 needs it"):
+        nn.data.load("cifar10", tmp_path)
+    (tmp_path / "python" / "cifar-10-batches-py").mkdir(parents=True)
+    with pytest.raises(
+        DataError, match=rf"expected the files of cifar10 there: .*test_batch.bin, or {ARCHIVE} \(the binary"
+    ):
+        nn.data.load("cifar10", tmp_path / "python")
+    missing = batches()
+    del missing[BATCHES[5]]
+    write_batches(tmp_path / "packed", {ARCHIVE: packed(missing)})
+    with pytest.raises(DataError, match=f"{ARCHIVE}: does not hold {FOLDER}/test_batch.bin"):
+        nn.data.load("cifar10", tmp_path / "packed")
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves `files`; what is under /broken/ breaks off in the middle, under /wrong/ is another file."""
 
@@ -177,14 +314,25 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server(monkeypatch):
-    """A server on this machine with the tiny files; returns a function that names the mirrors."""
-    arrays = tiny_mnist()
-    files = {f"{name}.gz": gzip.compress(idx_bytes(array)) for name, array in arrays.items()}
+@contextlib.contextmanager
+def serving(files):
+    """A server on this machine; yields the beginning of its addresses."""
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, files))
     thread = threading.Thread(target=httpd.serve_forever)
     thread.start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server with the tiny files of MNIST; returns a function that names the mirrors."""
+    arrays = tiny_mnist()
+    files = {f"{name}.gz": gzip.compress(idx_bytes(array)) for name, array in arrays.items()}
     official = nn.data.find("mnist")
 
     def mirrors(*names, gzipped_digest=False):
@@ -193,13 +341,11 @@ def server(monkeypatch):
             "gzip_sha256": hashlib.sha256(files[f"{name}.gz"]).hexdigest() if gzipped_digest else None,
         }
         known = tuple(replace(f, count=len(arrays[f.name]), **digest(f.name)) for f in official.files)
-        urls = tuple(f"http://127.0.0.1:{httpd.server_port}/{name}/" for name in names)
+        urls = tuple(f"{host}/{name}/" for name in names)
         monkeypatch.setattr(MODULE, "_SOURCES", (replace(official, files=known, mirrors=urls),))
 
-    yield mirrors
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serving(files) as host:
+        yield mirrors
 
 
 @pytest.mark.parametrize("gzipped_digest", [False, True])
@@ -238,9 +384,33 @@ def test_a_cache_that_cannot_be_written(server, cache):
         nn.data.load("mnist")
 
 
+def test_cifar10s_archive_is_downloaded_verified_and_kept(cache, monkeypatch, capsys):
+    archive = packed(batches())
+    digest = hashlib.sha256(archive).hexdigest()
+    with serving({ARCHIVE: archive}) as host:
+        few_records(monkeypatch, *(f"{host}/{name}/" for name in ("gone", "broken", "wrong")), sha256=digest)
+        with pytest.raises(
+            DataError, match=rf"{ARCHIVE} could not be downloaded from .*gone.*broken.*wrong/ \(another file"
+        ):
+            nn.data.load("cifar10")
+        assert [path for path in cache.rglob("*") if path.is_file()] == []
+        few_records(monkeypatch, f"{host}/wrong/", f"{host}/good/", sha256=digest)
+        check_tiny_cifar10(nn.data.load("cifar10"))
+    assert f"cifar10: {ARCHIVE}" in capsys.readouterr().err
+    assert [path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file()] == [f"cifar10/{ARCHIVE}"]
+    check_tiny_cifar10(nn.data.load("cifar10"))  # the second time nothing is fetched: the server is gone
+
+
+def test_a_download_with_another_digest_is_refused(cache, monkeypatch):
+    with serving({ARCHIVE: packed(batches())}) as host:
+        few_records(monkeypatch, f"{host}/good/")  # with the official digest
+        with pytest.raises(DataError, match="another file than expected, by its SHA-256"):
+            nn.data.load("cifar10")
+
+
 def test_sources_are_all_described():
     for source in sources():
         assert len(source.classes) == 10
         assert source.title
-        assert len(source.files) in (0, 4)
-        assert source.files == () or len(source.mirrors) >= 2
+        assert len(source.files) in ((6,) if source.archive else (0, 4))
+        assert source.files == () or len(source.mirrors) >= (1 if source.archive else 2)
