@@ -17,6 +17,9 @@ LAYERS = {
     "flatten": (nn.flatten(), IMAGES, (24,)),
     "batch_norm": (nn.batch_norm(), X, (4,)),
     "batch_norm on images": (nn.batch_norm(), IMAGES, (3, 2, 4)),
+    "conv2d": (nn.conv2d(5, 2, padding="SAME"), IMAGES, (3, 2, 5)),
+    "max_pool2d": (nn.max_pool2d((3, 1)), IMAGES, (1, 2, 4)),
+    "average_pool2d": (nn.average_pool2d(), IMAGES, (1, 1, 4)),
     "dropout": (nn.dropout(0.4), X, (4,)),
     "dropout, textbook's": (nn.dropout(0.4, scale_at="inference"), X, (4,)),
     "sequential": (

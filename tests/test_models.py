@@ -177,3 +177,95 @@ def test_any_optax_optimizer_and_jax_initializer_can_stand_in():
             batch_size=10,
         )
     assert result.history.loss[-1] < 0.3 * result.history.loss[0]
+
+
+def simple_convnet_64(params, x):
+    """The textbook's network, forward, as sums over windows."""
+    (W1, b1), (W2, b2), (W3, b3) = (
+        (np.asarray(params[layer]["W"], np.float64), np.asarray(params[layer]["b"], np.float64))
+        for layer in ("conv1", "dense1", "dense2")
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (5, 5), (1, 2))
+    conv = np.maximum(np.einsum("nijcab,abco->nijo", windows, W1) + b1, 0)
+    pooled = conv.reshape(len(x), 12, 2, 12, 2, -1).max((2, 4))
+    return np.maximum(pooled.reshape(len(x), -1) @ W2 + b2, 0) @ W3 + b3
+
+
+def test_simple_convnet_equals_the_textbooks():
+    model = nn.simple_convnet(weight_init_std=0.1)
+    params, model_state, output_shape = model.init(jax.random.key(0), (28, 28, 1))
+    assert output_shape == (10,)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 433_890
+    x = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
+    y, _ = model.apply(params, model_state, jnp.asarray(x))
+    np.testing.assert_allclose(y, simple_convnet_64(params, x), rtol=1e-4, atol=1e-4)
+
+
+def test_simple_convnet_takes_every_number():
+    model = nn.simple_convnet(
+        3, filters=4, filter_size=(3, 2), stride=2, padding=1, pool_size=3, hidden_size=7, activation=nn.tanh
+    )
+    params, _, output_shape = model.init(jax.random.key(0), (13, 12, 3))
+    assert jax.tree.map(jnp.shape, params) == {
+        "conv1": {"W": (3, 2, 3, 4), "b": (4,)},
+        "dense1": {"W": (2 * 2 * 4, 7), "b": (7,)},
+        "dense2": {"W": (7, 3), "b": (3,)},
+    }
+    assert output_shape == (3,)
+
+
+def test_convnet_is_blocks_of_convolutions_and_a_pool():
+    model = nn.convnet(7, blocks=[[4, 6], [8]])
+    params, model_state, output_shape = model.init(jax.random.key(0), (8, 8, 3))
+    assert {name: layer["W"].shape for name, layer in params.items() if "W" in layer} == {
+        "conv1": (3, 3, 3, 4),
+        "conv2": (3, 3, 4, 6),
+        "conv3": (3, 3, 6, 8),
+        "dense1": (8, 7),
+    }
+    assert all("b" not in params[f"conv{number}"] for number in (1, 2, 3))
+    assert sorted(model_state) == ["batch_norm1", "batch_norm2", "batch_norm3"]
+    assert output_shape == (7,)
+
+
+def test_convnet_learns_to_tell_where_a_stripe_is():
+    """Which of four rows of a noisy picture is bright: seconds, and a fully trained network."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 4, 400).astype(np.int32)
+    x = random.normal(size=(400, 8, 8, 1)).astype(np.float32)
+    x[np.arange(400), 2 * y] += 2
+    train, test = nn.data.Dataset(x[:300], y[:300]), nn.data.Dataset(x[300:], y[300:])
+    model = nn.convnet(4, blocks=[[8], [16]])
+    accuracies = []
+    for seed in range(3):
+        result = nn.fit(
+            model,
+            nn.softmax_cross_entropy,
+            nn.adam(0.01),
+            train,
+            key=jax.random.key(seed),
+            epochs=12,
+            batch_size=50,
+            validation=test,
+        )
+        accuracies.append(result.history.validation["accuracy"][-1])
+    assert min(accuracies) > 0.7, accuracies
+
+
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize(
+    "make, error, sentence",
+    [
+        (lambda: nn.simple_convnet(filters=0), ValueError, "filters must be at least 1; got 0"),
+        (lambda: nn.simple_convnet(hidden_size=0), ValueError, "outputs must be at least 1; got 0"),
+        (lambda: nn.simple_convnet(filter_size=30), ValueError, "the kernel is 30x30, larger than the image of 28x28"),
+        (lambda: nn.simple_convnet(weight_init_std=-1), ValueError, "weight_init_std must be .* at least 0"),
+        (lambda: nn.convnet(blocks=[32, 64]), TypeError, "blocks must be lists of numbers of filters"),
+        (lambda: nn.convnet(blocks=[[0]]), ValueError, "filters must be at least 1; got 0"),
+        (lambda: nn.convnet(dropout=1.0), ValueError, "dropout must be .* below 1"),
+        (lambda: nn.convnet(blocks=[[4]] * 5), ValueError, "the window is 2x2, larger than the image of 1x1"),
+    ],
+)
+def test_convnets_refuse_bad_input(make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        make().init(jax.random.key(0), (28, 28, 1))

@@ -106,31 +106,6 @@ def test_metrics_by_default():
 
 
 class TestSampling:
-    def test_shuffle_sees_each_example_once(self):
-        index = epoch_indices(KEY, 0, 53, 10, "shuffle")
-        assert index.shape == (5, 10)
-        assert len(np.unique(index)) == 50
-        assert not np.array_equal(index, epoch_indices(KEY, 1, 53, 10, "shuffle"))
-        left_out = [
-            set(range(53)) - set(np.asarray(epoch_indices(KEY, e, 53, 10, "shuffle")).ravel()) for e in range(9)
-        ]
-        assert len(set(map(frozenset, left_out))) > 1, "the examples left out must not be the same in each epoch"
-
-    def test_shuffle_is_uniform(self):
-        first = [int(epoch_indices(KEY, epoch, 4, 4, "shuffle")[0, 0]) for epoch in range(400)]
-        counts = np.bincount(first, minlength=4)
-        assert ((counts - 100) ** 2 / 100).sum() < 16.3, "chi-squared of three degrees, 0.001"
-
-    def test_replacement_draws_afresh(self):
-        index = np.asarray(epoch_indices(KEY, 0, 1000, 100, "replacement"))
-        assert index.shape == (10, 100)
-        # 1,000 draws from 1,000 leave a fraction 1/e unseen.
-        assert 0.32 < 1 - len(np.unique(index)) / 1000 < 0.42
-        assert 0 <= index.min() <= index.max() < 1000
-
-    def test_in_order(self):
-        np.testing.assert_array_equal(epoch_indices(KEY, 3, 7, 2, "in_order"), [[0, 1], [2, 3], [4, 5]])
-
     @pytest.mark.parametrize("sampling", ["shuffle", "replacement", "in_order"])
     def test_each_trains(self, sampling):
         losses = fit(sampling=sampling, epochs=40).history.loss
@@ -373,13 +348,6 @@ def test_shapes_are_refused_under_jit_too(name, types_unchecked):
     settings = {key: value for key, value in settings.items() if key != "data"}
     with pytest.raises(error, match=sentence):
         jax.jit(lambda data: fit(data=data, **settings).history.loss)(data)
-
-
-def test_a_data_key_that_is_the_run_key_does_not_draw_the_weights_again():
-    """JAX's fold_in(key, 0) is split(key)[0], from which the weights are drawn."""
-    first = epoch_indices(KEY, 0, 50, 50, "shuffle")
-    reused = jax.random.permutation(jax.random.split(KEY)[0], 50)
-    assert not np.array_equal(first[0], reused)
 
 
 @pytest.mark.parametrize("make", [nn.sgd, nn.momentum, nn.adagrad, nn.rmsprop, nn.adam])
