@@ -206,7 +206,7 @@ def _train(config: TrainConfig, console: Console) -> int:
         console.print(f"data    {source.name}: {source.title}; {sizes} for training / validation / test")
         console.print(f"model   {config.model}: {_describe_model(config)}, {parameters:,} parameters")
         console.print(
-            f"method  {config.optimizer}, learning rate {config.learning_rate:g}, {config.epochs} epochs of "
+            f"method  {_describe_method(config)}, {config.epochs} epochs of "
             f"{len(splits.train.x) // config.batch_size} steps, batches of {config.batch_size}; "
             f"device {jax.devices()[0].platform}"
         )
@@ -216,7 +216,7 @@ def _train(config: TrainConfig, console: Console) -> int:
             result = runner.train(
                 model,
                 softmax_cross_entropy,
-                build_optimizer(config),
+                build_optimizer(config, len(splits.train.x)),
                 splits.train,
                 key=jax.random.key(config.seed),
                 epochs=config.epochs,
@@ -236,7 +236,7 @@ def _train(config: TrainConfig, console: Console) -> int:
             facts = [
                 f"data: {source.name}, {sizes} examples for training / validation / test",
                 f"model: {config.model}, {_describe_model(config)}, {parameters:,} parameters",
-                f"optimizer: {config.optimizer}, learning rate {config.learning_rate:g}",
+                f"optimizer: {_describe_method(config)}",
             ]
             _write_run(folder.aside, config, result, scale, facts, test_accuracy)
             run = folder.finish()
@@ -324,6 +324,11 @@ def _describe_model(config: TrainConfig) -> str:
     return ", ".join(words)
 
 
+def _describe_method(config: TrainConfig) -> str:
+    schedule = "" if config.schedule == "constant" else f" ({config.schedule})"
+    return f"{config.optimizer}, learning rate {config.learning_rate:g}{schedule}"
+
+
 def _accuracy(model: Layer, params: Params, model_state: ModelState, part: data.Dataset, scale: data.MinMax) -> float:
     measure = jax.jit(lambda params, state, part: evaluate(model, params, state, part, preprocess=scale))
     return float(measure(params, model_state, part)["accuracy"])
@@ -389,6 +394,7 @@ def _models(console: Console) -> int:
             f"--learning-rate {preset.learning_rate:g}",
             f"--batch-size {preset.batch_size}",
             f"--sampling {preset.sampling}",
+            f"--schedule {preset.schedule}",
             f"--epochs {preset.epochs}" if preset.epochs else f"{preset.steps:,} steps",
         ]
         table.add_row(name, preset.description, "\n".join(settings))

@@ -57,6 +57,8 @@ class TrainConfig:
     """Rule of the updates: sgd, momentum, adagrad, rmsprop, adam."""
     learning_rate: Annotated[float | None, _of_the_model("FLOAT")] = None
     """Size of the steps. Too small learns slowly, too large diverges."""
+    schedule: Annotated[str | None, _of_the_model("NAME")] = None
+    """How the learning rate moves over the run: constant, cosine (down to 0), one_cycle (up to it, then down to 0)."""
     weight_decay: Annotated[float, tyro.conf.arg(metavar="FLOAT")] = 0.0
     """Strength of the penalty on large weights, 1/2 · weight_decay · (sum of squared weights)."""
     epochs: Annotated[int | None, _of_the_model("INT")] = None
@@ -141,6 +143,7 @@ class Preset:
     learning_rate: float
     batch_size: int
     sampling: str
+    schedule: str = "constant"
     epochs: int | None = None
     steps: int | None = None
     """Mini-batches in all, where the textbook counts so: the epochs follow from the size of the data."""
@@ -190,9 +193,10 @@ PRESETS = {
         {"filters": (32, 64, 128), "filter_size": 3, "activation": "relu", "dropout": 0.0},
         _build_convnet,
         optimizer="adam",
-        learning_rate=0.001,
+        learning_rate=0.003,
         batch_size=128,
         sampling="shuffle",
+        schedule="one_cycle",
         epochs=5,
     ),
 }
@@ -203,6 +207,13 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adagrad": optimizers.adagrad,
     "rmsprop": optimizers.rmsprop,
     "adam": optimizers.adam,
+}
+
+# (rate, steps of the run) -> schedule
+SCHEDULES: dict[str, Callable[[float, int], optax.ScalarOrSchedule]] = {
+    "constant": lambda rate, steps: rate,
+    "cosine": optax.cosine_decay_schedule,
+    "one_cycle": lambda rate, steps: optax.cosine_onecycle_schedule(steps, rate),
 }
 
 # Rates that are reasonable for small networks; a preset's own is for its own optimizer.
@@ -248,6 +259,7 @@ def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
         learning_rate=own_rate if config.learning_rate is None else config.learning_rate,
         batch_size=batch_size,
         sampling=config.sampling or preset.sampling,
+        schedule=config.schedule or preset.schedule,
         epochs=own_epochs if config.epochs is None else config.epochs,
     )
     check_size("--epochs", resolved.epochs)
@@ -261,6 +273,7 @@ def check_names(config: TrainConfig) -> None:
         "optimizer": OPTIMIZERS,
         "activation": ACTIVATIONS,
         "sampling": ("shuffle", "replacement", "in_order"),
+        "schedule": SCHEDULES,
     }.items():
         value = getattr(config, name)
         if value is not None:
@@ -289,12 +302,14 @@ def build_model(config: TrainConfig, outputs: int) -> Layer:
     return PRESETS[config.model].build(config, outputs)
 
 
-def build_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+def build_optimizer(config: TrainConfig, train_examples: int) -> optax.GradientTransformation:
     """The optimizer of a resolved config; its rate is part of its state, not of the compiled program."""
-    assert config.optimizer is not None
+    assert config.optimizer is not None and config.learning_rate is not None and config.schedule is not None
+    assert config.epochs is not None and config.batch_size is not None
+    rate = SCHEDULES[config.schedule](config.learning_rate, config.epochs * (train_examples // config.batch_size))
     make = OPTIMIZERS[config.optimizer]
     others = [name for name in inspect.signature(make).parameters if name != "learning_rate"]
-    return optax.inject_hyperparams(make, static_args=others)(learning_rate=config.learning_rate)
+    return optax.inject_hyperparams(make, static_args=others)(learning_rate=rate)
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
@@ -315,6 +330,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         "epochs",
         "batch_size",
         "sampling",
+        "schedule",
     ):
         if getattr(config, name) is None:
             raise ValueError(f"its setting {name!r} is null")
