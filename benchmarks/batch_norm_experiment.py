@@ -92,6 +92,7 @@ def pytorch(epochs: int, scales: int) -> Run:
     import torch
     from torch import nn
 
+    torch.manual_seed(0)
     x, y = map(torch.from_numpy, flat_images(EXAMPLES))
     y = y.long()
 

@@ -258,8 +258,10 @@ def jaxnn_one_after_the_other(examples: int) -> Run:
 
 def pytorch(examples: int, *, channels_last: bool = False) -> Run:
     """The usual loop."""
+    import torch
     from torch import nn
 
+    torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 30, 5),
         nn.ReLU(),
@@ -281,8 +283,10 @@ def pytorch_convnet(examples: int, blocks: Sequence[Sequence[int]]) -> Run:
 
 
 def _pytorch_blocks(blocks: Sequence[Sequence[int]]) -> Any:
+    import torch
     from torch import nn
 
+    torch.manual_seed(0)
     layers: list[Any] = []
     inputs = 3
     for block in blocks:

@@ -31,7 +31,7 @@ def faults(values: dict[str, float], *, margin: float, below: float | None) -> d
 
 
 def judge(row: Row, measured: dict[str, Measured], product_rate: float) -> dict[str, Any]:
-    """Every figure of a row: each contender's, the ratio to the best peer, the floor, and whether the targets are met."""
+    """Every figure of a row: each contender's, the ratio to the best peer, the floor, and the verdict."""
     values = {name: statistics.fmean(one.values) for name, one in measured.items() if one.failed is None}
     wrong = faults(values, margin=row.margin, below=row.below)
     scale = SCALES[row.unit.split()[0]] / row.units
