@@ -179,6 +179,9 @@ def test_the_programs_own_rows_need_no_peers_to_be_listed():
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 def test_pytorch_learns_the_same(types_unchecked):
     """jaxnn's and PyTorch's two-layer net, in one process."""
+    import torch
+
+    torch.set_num_threads(1)  # two libraries' threads in one process wait for each other
     runs = {
         OURS: two_layer_net.jaxnn(12_000),
         "PyTorch": two_layer_net.pytorch(12_000),
