@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.catalogue import catalogue
 from benchmarks.judge import geometric_mean
 
 RESULTS = Path(__file__).parent / "results"
@@ -83,6 +84,8 @@ def write(results: list[dict[str, Any]], machine: dict[str, Any], *, quick: bool
     new = {result["name"]: result | {"date": date, "versions": versions(), "quick": quick} for result in results}
     old = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = {row["name"]: row for row in old} | new
+    order = [row.name for row in catalogue(quick=quick)]
+    rows = {name: rows[name] for name in sorted(rows, key=lambda name: order.index(name) if name in order else -1)}
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine, "date": date, "versions": versions(), "rows": list(rows.values())}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -107,6 +110,8 @@ def draw(results: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> 
             textcoords="offset points",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            zorder=5,
         )
         if result["target"] is not None:
             axes.plot([result["target"]] * 2, [row - 0.4, row + 0.4], color="black", lw=2)
