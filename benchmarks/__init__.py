@@ -1,0 +1,1 @@
+"""jaxnn beside what a user would pick instead: `python -m benchmarks [NAME …]`."""

@@ -1,0 +1,25 @@
+"""All rows, by name."""
+
+from benchmarks import batch_norm_experiment, convnets, convolutions, products, two_layer_net
+from benchmarks.row import Row
+
+PRODUCTS = products.row()
+
+
+def catalogue(*, quick: bool) -> list[Row]:
+    """All rows, in the order of the table."""
+    themes = (two_layer_net, convnets, convolutions, batch_norm_experiment)
+    return [row for theme in themes for row in theme.rows(quick)]
+
+
+def groups() -> dict[str, list[Row]]:
+    """Rows by their name on the command line."""
+    found: dict[str, list[Row]] = {}
+    for row in catalogue(quick=False):
+        found.setdefault(row.group, []).append(row)
+    return found
+
+
+def find(name: str, *, quick: bool) -> Row:
+    """The row with this name in the table."""
+    return next(row for row in (*catalogue(quick=quick), PRODUCTS) if row.name == name)

@@ -1,0 +1,53 @@
+"""What a row of the benchmarks is: one piece of work, and those who do it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+# Does the row's work once, waits until it is done, and returns the value that shows whether it was done right.
+Run: TypeAlias = Callable[[], float]
+
+OURS = "jaxnn"
+
+
+class Contender(NamedTuple):
+    """One way to do the work. `build` runs in a process of its own and imports what it needs itself."""
+
+    build: Callable[[], Run]
+    needs: tuple[str, ...] = ()  # packages beyond jaxnn's own
+    processes: int = 0  # further processes that it starts, for the count of memory
+
+
+@dataclass(frozen=True)
+class Row:
+    """One piece of work, the same for all contenders; the first contender is jaxnn."""
+
+    group: str
+    """The name on the command line."""
+    name: str
+    """The name in the table."""
+    work: str
+    """What is done, in one line."""
+    unit: str
+    """What one figure is, such as "µs a step"; it begins with µs, ms or s."""
+    units: int
+    """How many of them one run is."""
+    operations: float
+    """Floating-point operations that one unit cannot do without: a product of n is 2n."""
+    contenders: dict[str, Contender]
+    target: float | None = None
+    """Largest ratio to the best peer that is good enough."""
+    against: tuple[str, ...] = ()
+    """Names, or beginnings of names, of the peers that the ratio is to; without them all peers."""
+    floors_target: float | None = None
+    """Most floors that are good enough."""
+    seconds_target: float | None = None
+    """Most seconds a run that are good enough."""
+    margin: float = 0.05
+    """How far, relatively, a contender's value, the mean over its runs, may be from the middle of all."""
+    below: float | None = None
+    """What the value must have fallen below."""
+    whole_process: bool = False
+    """Time the whole life of a fresh process, imports included."""
+    rounds: int = 7
+    """How often each contender is timed, in turns."""
