@@ -20,7 +20,7 @@ BATCH = 100
 NETWORKS = 8
 
 # Per block of the CIFAR-10 network: the channels of its convolutions (3x3, batch norm, relu); a max pool of 2 ends it.
-BLOCKS = ((32,), (64,), (128,))
+BLOCKS = ((32, 32), (64, 64), (128, 128))
 CIFAR_BATCH = 128
 
 # No gradient for the images.
@@ -105,73 +105,18 @@ def rows(quick: bool) -> list[Row]:
     ]
 
 
-def simple_convnet() -> Any:
-    """The textbook's convnet in jaxnn."""
-    import jaxnn as nn
-
-    if hasattr(nn, "simple_convnet"):
-        return nn.simple_convnet()
-    normal = nn.initializers.normal(STD)
-    return nn.sequential(
-        _conv(30, 5, normal, "VALID"),
-        nn.activation(nn.relu),
-        _max_pool(),
-        nn.flatten(),
-        nn.dense(100, normal),
-        nn.activation(nn.relu),
-        nn.dense(10, normal),
-    )
-
-
-def convnet(blocks: Sequence[Sequence[int]]) -> Any:
-    """The CIFAR-10 network in jaxnn: the mirror of `_pytorch_blocks`."""
-    import jaxnn as nn
-
-    layers = []
-    for block in blocks:
-        for channels in block:
-            layers += [_conv(channels, 3, nn.he(), "SAME"), nn.batch_norm(), nn.activation(nn.relu)]
-        layers.append(_max_pool())
-    return nn.sequential(*layers, nn.flatten(), nn.dense(10))
-
-
-# Until jaxnn has these two as layers.
-def _conv(filters: int, size: int, initializer: Any, padding: str) -> Any:
-    import jax
-
-    import jaxnn as nn
-
-    def init(key: jax.Array, input_shape: tuple[int, ...]) -> Any:
-        W = initializer(key, (size, size, input_shape[-1], filters))
-        params = {"W": W, "b": jax.numpy.zeros(filters)}
-        y = jax.eval_shape(functools.partial(nn.conv2d, padding=padding), jax.numpy.zeros((1, *input_shape)), W)
-        return params, {}, y.shape[1:]
-
-    def apply(params: Any, model_state: Any, x: jax.Array, *, training: bool = False, key: Any = None) -> Any:
-        del training, key
-        return nn.conv2d(x, params["W"], padding=padding) + params["b"][None, None, None], model_state
-
-    return nn.Layer(init, apply, "conv")
-
-
-def _max_pool() -> Any:
-    import jaxnn as nn
-
-    def apply(params: Any, model_state: Any, x: Any, *, training: bool = False, key: Any = None) -> Any:
-        del params, training, key
-        return nn.max_pool2d(x, 2), model_state
-
-    return nn.Layer(lambda key, shape: ({}, {}, (shape[0] // 2, shape[1] // 2, shape[2])), apply, "max_pool")
-
-
 def jaxnn(examples: int) -> Run:
     """An epoch is one compiled program."""
-    return _jaxnn_run(simple_convnet(), images(examples), BATCH)
+    import jaxnn as nn
+
+    return _jaxnn_run(nn.simple_convnet(), images(examples), BATCH)
 
 
 def jaxnn_convnet(examples: int, blocks: Sequence[Sequence[int]]) -> Run:
     """An epoch is one compiled program."""
-    return _jaxnn_run(convnet(blocks), images(examples, 32, 3), CIFAR_BATCH)
+    import jaxnn as nn
+
+    return _jaxnn_run(nn.convnet(blocks=blocks), images(examples, 32, 3), CIFAR_BATCH)
 
 
 def _jaxnn_run(model: Any, data: tuple[np.ndarray, np.ndarray], batch_size: int) -> Run:
@@ -220,7 +165,7 @@ def jaxnn_eight(examples: int, *, share: bool) -> Run:
     import jaxnn as nn
 
     data = images(examples)
-    epoch, start = _jaxnn_epoch(simple_convnet(), data[0].shape[1:], BATCH)
+    epoch, start = _jaxnn_epoch(nn.simple_convnet(), data[0].shape[1:], BATCH)
     # The number of the step, which the order of the data depends on, is one for all: else nothing would be shared.
     axes = nn.TrainState(params=0, model_state=0, opt_state=0, key=0, step=None)
     train, data_key = jax.device_put((data, jax.random.key(1) if share else None))
@@ -239,8 +184,10 @@ def jaxnn_one_after_the_other(examples: int) -> Run:
     """The same eight networks, each alone."""
     import jax
 
+    import jaxnn as nn
+
     data = images(examples)
-    epoch, start = _jaxnn_epoch(simple_convnet(), data[0].shape[1:], BATCH)
+    epoch, start = _jaxnn_epoch(nn.simple_convnet(), data[0].shape[1:], BATCH)
     train = jax.device_put(data)
     alone = jax.jit(epoch, donate_argnums=0)
     states = [start(key) for key in jax.random.split(jax.random.key(0), NETWORKS)]
@@ -278,7 +225,7 @@ def pytorch(examples: int, *, channels_last: bool = False) -> Run:
 
 
 def pytorch_convnet(examples: int, blocks: Sequence[Sequence[int]]) -> Run:
-    """The mirror of `convnet`, channels last."""
+    """The mirror of `nn.convnet`, channels last."""
     return _pytorch_run(_pytorch_blocks(blocks), images(examples, 32, 3), CIFAR_BATCH, channels_last=True)
 
 
@@ -291,17 +238,15 @@ def _pytorch_blocks(blocks: Sequence[Sequence[int]]) -> Any:
     inputs = 3
     for block in blocks:
         for channels in block:
-            conv = nn.Conv2d(inputs, channels, 3, padding=1)
+            conv = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
             layers += [conv, nn.BatchNorm2d(channels), nn.ReLU()]
             inputs = channels
         layers.append(nn.MaxPool2d(2))
-    side = 32 // 2 ** len(blocks)
-    dense = nn.Linear(side * side * inputs, 10)
-    nn.init.normal_(dense.weight, std=(side * side * inputs) ** -0.5)
+    dense = nn.Linear(inputs, 10)
+    nn.init.kaiming_normal_(dense.weight, nonlinearity="relu")
     nn.init.zeros_(dense.bias)
-    return nn.Sequential(*layers, nn.Flatten(), dense)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), dense)
 
 
 def _pytorch_run(
@@ -453,4 +398,4 @@ def _convnet_operations(blocks: Sequence[Sequence[int]]) -> float:
             total += (2 if inputs == 3 else 3) * 9 * inputs * channels * size**2
             inputs = channels
         size //= 2
-    return 2 * CIFAR_BATCH * (total + 3 * size**2 * inputs * 10)
+    return 2 * CIFAR_BATCH * (total + 3 * inputs * 10)

@@ -40,14 +40,14 @@ def rows(quick: bool) -> list[Row]:
 
 
 def jaxnn(inputs: int, outputs: int, size: int, steps: int) -> Run:
-    """`nn.conv2d` inside `lax.scan`, where training has it."""
+    """`nn.convolution.conv2d` inside `lax.scan`, where training has it."""
     import jax
 
     import jaxnn as nn
 
     def step(carry: Any, _: None) -> Any:
         x, W, g = carry
-        y, gradients = jax.vjp(functools.partial(nn.conv2d, padding="SAME"), x, W)
+        y, gradients = jax.vjp(functools.partial(nn.convolution.conv2d, padding="SAME"), x, W)
         dx, dW = gradients(g)
         return (dx, W + 1e-12 * dW, y), None
 
