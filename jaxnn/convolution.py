@@ -154,7 +154,8 @@ def average_pool2d(
 
 Name: TypeAlias = Literal["x", "W", "y"]
 
-# Each array has a leading axis of groups that do not mix. These are the axes that two of the three have in common:
+# Each array has a leading axis of groups that do not mix; an operand with one group serves all groups of the other.
+# These are the axes that two of the three have in common:
 #   x [groups, batch, height, width, in]   W [groups, height, width, in, out]   y [groups, batch, height, width, out]
 _AXES: dict[Name, dict[str, int]] = {"x": {"batch": 1, "in": 4}, "W": {"in": 3, "out": 4}, "y": {"batch": 1, "out": 4}}
 _OPERANDS: dict[Name, tuple[Name, Name]] = {"y": ("x", "W"), "x": ("y", "W"), "W": ("x", "y")}
@@ -181,17 +182,18 @@ def _shape_of(first: Any, second: Any, *, out: Name, geometry: Geometry) -> Any:
         shape = (*geometry.kernel, sizes["in"], sizes["out"])
     else:
         shape = (sizes["batch"], *geometry.output, sizes["out"])
-    return first.update(shape=(first.shape[0], *shape), weak_type=False)
+    return first.update(shape=(max(first.shape[0], second.shape[0]), *shape), weak_type=False)
 
 
 def _transposed(operand: Literal[0, 1]) -> Callable[..., Array]:
     """The derivative of the form for one operand: the same form without that operand."""
 
-    # That operand comes as a placeholder.
     def rule(cotangent: Array, first: Any, second: Any, *, out: Name, geometry: Geometry) -> Array:
         wanted, other = _OPERANDS[out][operand], _OPERANDS[out][1 - operand]
         given = {out: cotangent, other: (first, second)[1 - operand]}
-        return _contract.bind(*(given[name] for name in _OPERANDS[wanted]), out=wanted, geometry=geometry)
+        result = _contract.bind(*(given[name] for name in _OPERANDS[wanted]), out=wanted, geometry=geometry)
+        groups = (first, second)[operand].aval.shape[0]  # of the operand itself there is a placeholder only
+        return result.sum(axis=0, keepdims=True) if groups < len(result) else result
 
     return rule
 
@@ -199,59 +201,68 @@ def _transposed(operand: Literal[0, 1]) -> Callable[..., Array]:
 def _batched(
     operands: tuple[Array, Array], axes: tuple[int | None, int | None], *, out: Name, geometry: Geometry
 ) -> tuple[Array, int]:
-    """Under `vmap`: one batched operand widens an axis that the result has too, two are more groups."""
-    contract = functools.partial(_contract.bind, out=out, geometry=geometry)
-    first, second = operands
-    if axes[0] is not None and axes[1] is not None:
-        result = contract(_merge(first, axes[0], 0), _merge(second, axes[1], 0))
-        return _split(result, 0, first.shape[axes[0]]), 0
-    which, axis = (1, axes[1]) if axes[0] is None else (0, axes[0])
-    assert axis is not None
-    name = _OPERANDS[out][which]
-    (label,) = _AXES[name].keys() & _AXES[out].keys()
-    wide = _merge(operands[which], axis, _AXES[name][label])
-    result = contract(wide, second) if which == 0 else contract(first, wide)
-    return _split(result, _AXES[out][label], operands[which].shape[axis]), _AXES[out][label]
-
-
-def _merge(array: Array, axis: int, into: int) -> Array:
-    """Make one axis part of another, counted without it: the first of the two in the order of memory."""
-    array = jnp.moveaxis(array, axis, into)
-    return array.reshape(*array.shape[:into], array.shape[into] * array.shape[into + 1], *array.shape[into + 2 :])
-
-
-def _split(array: Array, axis: int, size: int) -> Array:
-    return array.reshape(*array.shape[:axis], size, array.shape[axis] // size, *array.shape[axis + 1 :])
+    """Under `vmap` there are more groups."""
+    (size,) = {operand.shape[axis] for operand, axis in zip(operands, axes, strict=True) if axis is not None}
+    # [size or 1, groups or 1, …]
+    first, second = (
+        operand[None] if axis is None else jnp.moveaxis(operand, axis, 0)
+        for operand, axis in zip(operands, axes, strict=True)
+    )
+    groups = max(first.shape[1], second.shape[1])
+    wide = []
+    for operand in (first, second):
+        if operand.shape[:2] != (1, 1):  # else it serves all
+            operand = jnp.broadcast_to(operand, (size, groups, *operand.shape[2:]))
+        wide.append(operand.reshape(-1, *operand.shape[2:]))
+    result = _contract.bind(*wide, out=out, geometry=geometry)
+    return result.reshape(size, groups, *result.shape[1:]), 0
 
 
 def _on_cpu(first: Array, second: Array, *, out: Name, geometry: Geometry) -> Array:
     one = functools.partial({"y": convolve, "x": image_gradient, "W": kernel_gradient}[out], geometry=geometry)
-    if len(first) == 1:
-        return one(first[0], second[0])[None]
+    if out != "W" and len(second) == 1:
+        # One kernel for all groups: they are one batch.
+        result = one(first.reshape(-1, *first.shape[2:]), second[0])
+        return result.reshape(*first.shape[:2], *result.shape[1:])
     # One group after the other: each finds the caches to itself.
+    if len(first) == 1:
+        return jax.lax.map(lambda second: one(first[0], second), second)
+    if len(second) == 1:
+        return jax.lax.map(lambda first: one(first, second[0]), first)
     return jax.lax.map(lambda group: one(*group), (first, second))
 
 
 def _by_xla(first: Array, second: Array, *, out: Name, geometry: Geometry) -> Array:
+    """XLA's convolution; where one operand serves all groups, one wide convolution, not one of groups."""
+    if len(first) == len(second):
+        return jax.vmap(functools.partial(_xla, out=out, geometry=geometry))(first, second)
+    which = 0 if len(second) == 1 else 1
+    name, many = _OPERANDS[out][which], (first, second)[which]
+    (label,) = _AXES[name].keys() & _AXES[out].keys()
+    axis = _AXES[name][label] - 1
+    wide = jnp.moveaxis(many, 0, axis)
+    wide = wide.reshape(*wide.shape[:axis], wide.shape[axis] * wide.shape[axis + 1], *wide.shape[axis + 2 :])
+    result = _xla(*((wide, second[0]) if which == 0 else (first[0], wide)), out=out, geometry=geometry)
+    axis = _AXES[out][label] - 1
+    result = result.reshape(*result.shape[:axis], len(many), result.shape[axis] // len(many), *result.shape[axis + 1 :])
+    return jnp.moveaxis(result, axis, 0)
+
+
+def _xla(first: Array, second: Array, *, out: Name, geometry: Geometry) -> Array:
     def convolution(x: Array, W: Array) -> Array:
         return jax.lax.conv_general_dilated(
             x, W, geometry.strides, geometry.pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    def one(first: Array, second: Array) -> Array:
-        if out == "y":
-            return convolution(first, second)
-        shape = _shape_of(
-            *(jax.typeof(operand[None]) for operand in (first, second)), out=out, geometry=geometry
-        ).shape[1:]
-        wanted = jax.ShapeDtypeStruct(shape, first.dtype)
-        if out == "x":
-            (result,) = jax.linear_transpose(lambda x: convolution(x, second), wanted)(first)
-        else:
-            (result,) = jax.linear_transpose(lambda W: convolution(first, W), wanted)(second)
-        return result
-
-    return one(first[0], second[0])[None] if len(first) == 1 else jax.vmap(one)(first, second)
+    if out == "y":
+        return convolution(first, second)
+    operands = (jax.typeof(operand[None]) for operand in (first, second))
+    wanted = jax.ShapeDtypeStruct(_shape_of(*operands, out=out, geometry=geometry).shape[1:], first.dtype)
+    if out == "x":
+        (result,) = jax.linear_transpose(lambda x: convolution(x, second), wanted)(first)
+    else:
+        (result,) = jax.linear_transpose(lambda W: convolution(first, W), wanted)(second)
+    return result
 
 
 _contract.def_impl(_compiled)

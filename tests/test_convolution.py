@@ -221,6 +221,29 @@ def test_under_vmap_each_equals_its_own(name, mapped):
             assert_close(wide[number], single, 1e-5)
 
 
+@pytest.mark.parametrize("alone", ["first", "second", "neither"])
+@pytest.mark.parametrize("out", ["x", "W", "y"])
+def test_groups_on_gpus_and_cpus_equal_each_by_itself(out, alone):
+    _, x, W, y_bar, strides, pads = case("stride and same")
+    geometry = _products.Geometry(x.shape[1:3], W.shape[:2], strides, pads)
+    (first_name, second_name), index = convolution._OPERANDS[out], {"y": 0, "x": 1, "W": 2}[out]
+    shapes = {"x": x.shape, "W": W.shape, "y": y_bar.shape}
+    first, second = draw(6, (3, *shapes[first_name]), (3, *shapes[second_name]))
+    first, second = (
+        (first[:1], second) if alone == "first" else (first, second[:1]) if alone == "second" else (first, second)
+    )
+    results = [
+        jax.jit(functools.partial(lower, out=out, geometry=geometry))(first, second)
+        for lower in (convolution._on_cpu, convolution._by_xla)
+    ]
+    given = {"x": x, "W": W, "y": y_bar}
+    for number in range(3):
+        given |= {first_name: first[number % len(first)], second_name: second[number % len(second)]}
+        expected = three_in_float64(given["x"], given["W"], given["y"], strides, pads)[index]
+        for result in results:
+            assert_close(result[number], expected, 1e-5)
+
+
 def test_vmap_inside_vmap_and_over_any_axis():
     conv, x, W, *_ = case("same")
     xs, Ws = draw(7, (*x.shape[:3], 2, x.shape[3]), (3, *W.shape[:3], 2, W.shape[3]))
