@@ -167,7 +167,9 @@ def train_epoch(
     An epoch has `len(x) // batch_size` steps. `sampling` says which examples they see: "shuffle" a fresh
     permutation each epoch, whose last `len(x) % batch_size` examples wait for the next; "replacement" a fresh
     random choice each step, as the textbook does; "in_order" the data as it lies, of which the last
-    `len(x) % batch_size` are never seen. Without a `data_key` the order comes from the state's key.
+    `len(x) % batch_size` are never seen. Without a `data_key` the order comes from the state's key. The epoch's
+    number follows from `state.step`: under `vmap` leave the step unmapped, `in_axes=TrainState(0, 0, 0, 0, None)`,
+    and runs that share a `data_key` share their mini-batches.
 
     Raises:
         ValueError: a batch size below 1 or above the number of examples.

@@ -101,6 +101,19 @@ def test_mlp_on_mnist(mnist_dir, tmp_path):
 
 
 @pytest.mark.slow
+def test_simple_convnet_on_mnist(mnist_dir, tmp_path):
+    """Row D2: the textbook's 0.985 within 3 epochs."""
+    reached = list(accuracies(mnist_dir, tmp_path, "--model", "simple-convnet", seeds=3))
+    assert min(reached) >= 0.985, reached
+
+
+@pytest.mark.slow
+def test_convnet_on_mnist(mnist_dir, tmp_path):
+    reached = list(accuracies(mnist_dir, tmp_path, "--model", "convnet", seeds=2))
+    assert min(reached) >= 0.992, reached
+
+
+@pytest.mark.slow
 def test_every_seed_learns_the_digits(tmp_path):
     reached = []
     for seed in range(10):
