@@ -6,8 +6,9 @@ The three contractions of `convolution`, each of two arrays without groups:
 """
 
 import functools
+import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -76,30 +77,28 @@ def kernel_gradient(x: Array, y: Array, *, geometry: Geometry) -> Array:
     """W, from x and y: how much each place of the window goes with each output."""
     into, out = x.shape[3], y.shape[3]
     if _is_for_winograd(geometry, (into, out), x.dtype):
-        return _winograd_kernel_gradient(x, y, geometry)
-    rows = geometry.kernel[0] * geometry.kernel[1] * into
-
-    def product(x: Array, y: Array) -> Array:
-        return _patches(x, geometry).reshape(-1, rows).T @ y.reshape(-1, out)
-
-    chunk = max(1, _WORKING_SET // (geometry.output[0] * geometry.output[1] * rows))
-    chunks = -(-len(x) // chunk)
-    if chunks == 1:
-        total = product(x, y)
-    else:
-        missing = chunks * chunk - len(x)
-        x, y = (jnp.pad(part, ((0, missing), *((0, 0),) * 3)) for part in (x, y))
-        x, y = (part.reshape(chunks, chunk, *part.shape[1:]) for part in (x, y))
-        start = jnp.zeros((rows, out), x.dtype)
-        total, _ = lax.scan(lambda total, part: (total + product(*part), None), start, (x, y))
-    return total.reshape(*geometry.kernel, into, out)
+        _, G, A_T = _F4
+        tiles = math.prod(-(-size // len(A_T)) for size in geometry.output)
+        products = _sum_by_chunks(
+            lambda x, y: _winograd_products(x, y, geometry), x, y, len(G) ** 2 * tiles * (into + out)
+        )
+        return jnp.stack([jnp.stack(row) for row in _both_sides(G.T, products)])
+    rows = math.prod(geometry.kernel) * into
+    product = _sum_by_chunks(
+        lambda x, y: _patches(x, geometry).reshape(-1, rows).T @ y.reshape(-1, out),
+        x,
+        y,
+        math.prod(geometry.output) * rows,
+    )
+    return product.reshape(*geometry.kernel, into, out)
 
 
 def _by_chunks(function: Callable[[Array], Array], x: Array, per_example: int) -> Array:
     """function(x) a few examples at a time, `per_example` numbers of working set each."""
-    chunk = max(1, _WORKING_SET // per_example)
-    if chunk >= len(x):
+    chunks = _chunks(len(x), per_example)
+    if chunks <= 1:
         return function(x)
+    chunk = -(-len(x) // chunks)
     shape = jax.eval_shape(function, x)
 
     def write(number: Array, out: Array) -> Array:
@@ -107,7 +106,25 @@ def _by_chunks(function: Callable[[Array], Array], x: Array, per_example: int) -
         part = function(lax.dynamic_slice_in_dim(x, start, chunk))
         return lax.dynamic_update_slice_in_dim(out, part, start, 0)
 
-    return lax.fori_loop(0, -(-len(x) // chunk), write, jnp.zeros(shape.shape, shape.dtype))
+    return lax.fori_loop(0, chunks, write, jnp.zeros(shape.shape, shape.dtype))
+
+
+def _sum_by_chunks(function: Callable[[Array, Array], Any], x: Array, y: Array, per_example: int) -> Any:
+    """function(x, y), arrays of sums over the examples, a few examples at a time."""
+    chunks = _chunks(len(x), per_example)
+    if chunks <= 1:
+        return function(x, y)
+    chunk = -(-len(x) // chunks)
+    missing = chunks * chunk - len(x)
+    x, y = (jnp.pad(part, ((0, missing), *((0, 0),) * 3)) for part in (x, y))
+    parts = [part.reshape(chunks, chunk, *part.shape[1:]) for part in (x, y)]
+    start = jax.tree.map(lambda sums: jnp.zeros(sums.shape, sums.dtype), jax.eval_shape(function, x, y))
+    total, _ = lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(*part)), None), start, parts)
+    return total
+
+
+def _chunks(examples: int, per_example: int) -> int:
+    return -(-examples // max(1, _WORKING_SET // per_example))
 
 
 def _pad(x: Array, pads: tuple[Pair, Pair]) -> Array:
@@ -206,15 +223,15 @@ def _winograd(x: Array, kernel: list[Array], geometry: Geometry) -> Array:
     return y[:, : geometry.output[0], : geometry.output[1]]
 
 
-def _winograd_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
-    _, G, A_T = _F4
+def _winograd_products(x: Array, y: Array, geometry: Geometry) -> Grid:
+    """(B.T d B).T (A y A.T): the kernel's gradient before G.T … G."""
+    _, _, A_T = _F4
     places, tiles = _tiles(x, geometry, _F4)
     y = _pad(y, ((0, 4 * tiles[0] - y.shape[1]), (0, 4 * tiles[1] - y.shape[2])))
     outputs = _both_sides(A_T.T, [[y[:, i::4, j::4].reshape(-1, y.shape[3]) for j in range(4)] for i in range(4)])
-    products = [
+    return [
         [place.T @ output for place, output in zip(*rows, strict=True)] for rows in zip(places, outputs, strict=True)
     ]
-    return jnp.stack([jnp.stack(row) for row in _both_sides(G.T, products)])
 
 
 def _tiles(x: Array, geometry: Geometry, transforms: tuple[np.ndarray, ...]) -> tuple[Grid, tuple[int, int]]:
