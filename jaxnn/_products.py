@@ -124,7 +124,7 @@ def _sum_by_chunks(function: Callable[[Array, Array], Any], x: Array, y: Array, 
 
 
 def _chunks(examples: int, per_example: int) -> int:
-    return -(-examples // max(1, _WORKING_SET // per_example))
+    return -(-examples // max(1, _WORKING_SET // max(1, per_example)))
 
 
 def _pad(x: Array, pads: tuple[Pair, Pair]) -> Array:
@@ -217,9 +217,10 @@ def _winograd(x: Array, kernel: list[Array], geometry: Geometry) -> Array:
     _, _, A_T = _F2
     places, tiles = _tiles(x, geometry, _F2)
     matrices = iter(kernel)
-    grid = [[(place @ next(matrices)).reshape(len(x), *tiles, -1) for place in row] for row in places]
+    out = kernel[0].shape[1]
+    grid = [[(place @ next(matrices)).reshape(len(x), *tiles, out) for place in row] for row in places]
     rows = [jnp.stack(row, axis=3) for row in _both_sides(A_T, grid)]
-    y = jnp.stack(rows, axis=2).reshape(len(x), 2 * tiles[0], 2 * tiles[1], -1)
+    y = jnp.stack(rows, axis=2).reshape(len(x), 2 * tiles[0], 2 * tiles[1], out)
     return y[:, : geometry.output[0], : geometry.output[1]]
 
 

@@ -303,7 +303,7 @@ def build_model(config: TrainConfig, outputs: int) -> Layer:
 
 
 def build_optimizer(config: TrainConfig, train_examples: int) -> optax.GradientTransformation:
-    """The optimizer of a resolved config; its rate is part of its state, not of the compiled program."""
+    """The optimizer of a resolved config; a constant rate is part of its state, not of the compiled program."""
     assert config.optimizer is not None and config.learning_rate is not None and config.schedule is not None
     assert config.epochs is not None and config.batch_size is not None
     rate = SCHEDULES[config.schedule](config.learning_rate, config.epochs * (train_examples // config.batch_size))

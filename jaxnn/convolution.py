@@ -22,6 +22,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from jaxnn._checks import check_size
+from jaxnn._dtypes import at_least_float32
 from jaxnn._products import Geometry, convolve, image_gradient, kernel_gradient
 
 __all__ = ["average_pool2d", "conv2d", "max_pool2d"]
@@ -48,8 +49,13 @@ def conv2d(
     "SAME" so that the output has size / s positions rounded up, a number with so many on all four sides, and
     `((top, bottom), (left, right))` with so many on each. It is the textbook's im2col and product, LeCun et al. 1998.
 
-    Derivatives of any order in forward and reverse mode keep no more than x and W. On a CPU, 3x3 kernels between
-    many channels use Winograd's minimal filtering (Lavin & Gray 2016): 2.25 times fewer products, rounding as usual.
+    Derivatives have any order, in forward and reverse mode, and keep only x and W; on a CPU, XLA may also keep patches
+    of up to 32 MiB, where that is cheaper than making them twice. There, 3x3 kernels between 16 channels and more use
+    Winograd's minimal filtering (Lavin & Gray 2016) with 2.25 times fewer products, and 4 times fewer for the kernel's
+    gradient, which so rounds to some 1e-5 of its largest value; an infinity in the image makes NaN around it.
+    On GPUs and TPUs `jax.default_matmul_precision` holds.
+
+    `nn.conv2d` is the layer, `nn.convolution.conv2d` this function.
 
     Raises:
         TypeError: x or W are not floating point.
@@ -68,6 +74,8 @@ def conv2d(
         raise ValueError(f"W must be [kernel height, kernel width, in, out channels]; got shape {W.shape}")
     if not jnp.issubdtype(W.dtype, jnp.floating):
         raise TypeError(f"conv2d takes floating-point W; got {W.dtype}")
+    if 0 in W.shape:
+        raise ValueError(f"W must not be empty; got shape {W.shape}")
     if x.shape[3] != W.shape[2]:
         raise ValueError(
             f"x has {x.shape[3]} channels and W takes {W.shape[2]}: x is {x.shape} [batch, height, width, channels], "
@@ -76,7 +84,8 @@ def conv2d(
     image, kernel, strides = (x.shape[1], x.shape[2]), (W.shape[0], W.shape[1]), pair("stride", stride)
     geometry = Geometry(image, kernel, strides, _pads_for(image, kernel, strides, padding, "the kernel"))
     dtype = jnp.result_type(x, W)
-    y = _contract.bind(x.astype(dtype)[None], W.astype(dtype)[None], out="y", geometry=geometry)
+    x, W = _varying_alike(x.astype(dtype), W.astype(dtype))
+    y = _contract.bind(x[None], W[None], out="y", geometry=geometry)
     return y.reshape(y.shape[1:])
 
 
@@ -92,7 +101,7 @@ def max_pool2d(
         y[n, i, j, c] = max x[n, i s + a - p, j s + b - p, c]        over a, b in the window
 
     `stride` is the window's size unless given: windows side by side. Padding never wins. The gradient goes to the
-    largest value; of equal ones to the first, row by row, as in PyTorch.
+    largest value; of equal ones to the first, row by row, as in PyTorch; and to the first NaN if there is one.
 
     Raises:
         TypeError: x is not floating point.
@@ -107,12 +116,9 @@ def max_pool2d(
     windows, strides, pads = _pool("max_pool2d", x, window, stride, padding)
     if windows == strides and pads == ((0, 0), (0, 0)):
         return _largest_side_by_side(windows, x)
-    lowest = jnp.asarray(-jnp.inf, x.dtype)
-    x = jax.lax.pad(x, lowest, ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
     # Width first: then the first of equal ones is the first row by row.
     for axis in (2, 1):
-        slices = _windows(x, axis, windows[axis - 1], strides[axis - 1])
-        x = _first_largest(*slices)
+        x = _largest_along(axis, windows[axis - 1], strides[axis - 1], pads[axis - 1], x)
     return x
 
 
@@ -141,15 +147,14 @@ def average_pool2d(
      [10.5 12.5]]
     """
     windows, strides, pads = _pool("average_pool2d", x, window, stride, padding)
-    sizes = x.shape[1:3]
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
+    sizes, dtype = x.shape[1:3], x.dtype
+    x = x.astype(at_least_float32(dtype))
     for axis in (2, 1):
-        slices = _windows(x, axis, windows[axis - 1], strides[axis - 1])
-        inside = np.pad(np.ones(sizes[axis - 1]), pads[axis - 1])
-        counts = sum(_windows(inside, 0, windows[axis - 1], strides[axis - 1]))
+        along = (windows[axis - 1], strides[axis - 1], pads[axis - 1])
+        counts = sum(_places(np.ones(sizes[axis - 1], bool), *along))
         per_position = np.expand_dims(1 / counts, [other for other in range(4) if other != axis])
-        x = functools.reduce(jnp.add, slices) * jnp.asarray(per_position, x.dtype)
-    return x
+        x = functools.reduce(jnp.add, _windows(x, axis, *along, fill=0.0)) * jnp.asarray(per_position, x.dtype)
+    return x.astype(dtype)
 
 
 Name: TypeAlias = Literal["x", "W", "y"]
@@ -182,7 +187,8 @@ def _shape_of(first: Any, second: Any, *, out: Name, geometry: Geometry) -> Any:
         shape = (*geometry.kernel, sizes["in"], sizes["out"])
     else:
         shape = (sizes["batch"], *geometry.output, sizes["out"])
-    return first.update(shape=(max(first.shape[0], second.shape[0]), *shape), weak_type=False)
+    groups = second.shape[0] if first.shape[0] == 1 else first.shape[0]
+    return first.update(shape=(groups, *shape), weak_type=False)
 
 
 def _transposed(operand: Literal[0, 1]) -> Callable[..., Array]:
@@ -193,7 +199,7 @@ def _transposed(operand: Literal[0, 1]) -> Callable[..., Array]:
         given = {out: cotangent, other: (first, second)[1 - operand]}
         result = _contract.bind(*(given[name] for name in _OPERANDS[wanted]), out=wanted, geometry=geometry)
         groups = (first, second)[operand].aval.shape[0]  # of the operand itself there is a placeholder only
-        return result.sum(axis=0, keepdims=True) if groups < len(result) else result
+        return result if groups == len(result) else result.sum(axis=0, keepdims=True)
 
     return rule
 
@@ -208,12 +214,12 @@ def _batched(
         operand[None] if axis is None else jnp.moveaxis(operand, axis, 0)
         for operand, axis in zip(operands, axes, strict=True)
     )
-    groups = max(first.shape[1], second.shape[1])
+    groups = second.shape[1] if first.shape[1] == 1 else first.shape[1]
     wide = []
     for operand in (first, second):
         if operand.shape[:2] != (1, 1):  # else it serves all
             operand = jnp.broadcast_to(operand, (size, groups, *operand.shape[2:]))
-        wide.append(operand.reshape(-1, *operand.shape[2:]))
+        wide.append(operand.reshape(operand.shape[0] * operand.shape[1], *operand.shape[2:]))
     result = _contract.bind(*wide, out=out, geometry=geometry)
     return result.reshape(size, groups, *result.shape[1:]), 0
 
@@ -222,7 +228,7 @@ def _on_cpu(first: Array, second: Array, *, out: Name, geometry: Geometry) -> Ar
     one = functools.partial({"y": convolve, "x": image_gradient, "W": kernel_gradient}[out], geometry=geometry)
     if out != "W" and len(second) == 1:
         # One kernel for all groups: they are one batch.
-        result = one(first.reshape(-1, *first.shape[2:]), second[0])
+        result = one(first.reshape(first.shape[0] * first.shape[1], *first.shape[2:]), second[0])
         return result.reshape(*first.shape[:2], *result.shape[1:])
     # One group after the other: each finds the caches to itself.
     if len(first) == 1:
@@ -277,12 +283,23 @@ def _check_images(kind: str, x: Array) -> None:
     if x.ndim != 4:
         raise ValueError(f"{kind} takes x of shape [batch, height, width, channels]; got {x.shape}")
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"{kind} takes floating-point x; got {x.dtype} (scale it first: preprocess=…)")
+        hint = " (scale it first: preprocess=…)" if jnp.issubdtype(x.dtype, jnp.integer) else ""
+        raise TypeError(f"{kind} takes floating-point x; got {x.dtype}{hint}")
+    if any(jax.typeof(x).sharding.spec):
+        raise ValueError(f"{kind} takes no explicitly sharded x: make the mesh's axes jax.sharding.AxisType.Auto")
+
+
+def _varying_alike(x: Array, W: Array) -> tuple[Array, Array]:
+    """Under `shard_map`, let both vary over each axis of the mesh that one varies over: gradients are summed so."""
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return x, W
+    zero = jnp.zeros_like(x).sum() + jnp.zeros_like(W).sum()
+    return x + zero, W + zero
 
 
 def pair(name: str, value: int | Pair) -> Pair:
     """One number for both directions, or (vertical, horizontal); at least 1."""
-    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    both = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value, value)
     if len(both) != 2:
         raise ValueError(f"{name} must be one number or two, (vertical, horizontal); got {value!r}")
     for size in both:
@@ -292,11 +309,11 @@ def pair(name: str, value: int | Pair) -> Pair:
 
 def check_padding(padding: Padding) -> tuple[Pair, Pair] | None:
     """Zeros around the image as ((top, bottom), (left, right)); None for "SAME", which waits for the image's size."""
-    if padding == "SAME":
+    if isinstance(padding, str) and padding == "SAME":
         return None
-    sides: Any = 0 if padding == "VALID" else padding
+    sides: Any = 0 if isinstance(padding, str) and padding == "VALID" else padding
     try:
-        (top, bottom), (left, right) = sides if isinstance(sides, Sequence) else ((sides, sides),) * 2
+        (top, bottom), (left, right) = sides if isinstance(sides, Sequence | np.ndarray) else ((sides, sides),) * 2
     except (TypeError, ValueError):
         raise ValueError(f"{_PADDING}; got {padding!r}") from None
     for zeros in (top, bottom, left, right):
@@ -335,11 +352,42 @@ def _pool(
     return windows, strides, pads
 
 
-def _windows(x: Any, axis: int, window: int, stride: int) -> list[Any]:
+def _windows(x: Array, axis: int, window: int, stride: int, pad: Pair, *, fill: float) -> list[Array]:
     """Entry a of the result: for every window along the axis, its value number a."""
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (*pad, 0)
+    x = jax.lax.pad(x, jnp.asarray(fill, x.dtype), config)
     count = (x.shape[axis] - window) // stride + 1
-    before = (slice(None),) * axis
-    return [x[(*before, slice(a, a + stride * (count - 1) + 1, stride))] for a in range(window)]
+    return [jax.lax.slice_in_dim(x, a, a + stride * (count - 1) + 1, stride, axis) for a in range(window)]
+
+
+def _places(inside: np.ndarray, window: int, stride: int, pad: Pair) -> list[np.ndarray]:
+    """`_windows` of what is known before there is an x: which places are the image's own."""
+    inside = np.pad(inside, pad)
+    return [inside[a : len(inside) - window + a + 1 : stride] for a in range(window)]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
+def _largest_along(axis: int, window: int, stride: int, pad: Pair, x: Array) -> Array:
+    return functools.reduce(jnp.maximum, _windows(x, axis, window, stride, pad, fill=-np.inf))
+
+
+@_largest_along.defjvp
+def _slope_of_largest_along(axis: int, window: int, stride: int, pad: Pair, primals: Any, tangents: Any) -> Any:
+    (x,), (x_dot,) = primals, tangents
+    largest = _largest_along(axis, window, stride, pad, x)
+    values = _windows(x, axis, window, stride, pad, fill=-np.inf)
+    slopes = _windows(x_dot, axis, window, stride, pad, fill=0.0)
+    places = _places(np.ones(x.shape[axis], bool), window, stride, pad)
+    slope = jnp.zeros_like(largest)
+    for value, value_dot, inside in reversed(list(zip(values, slopes, places, strict=True))):
+        inside = np.expand_dims(inside, [other for other in range(x.ndim) if other != axis])
+        slope = jnp.where(_is_largest(value, largest) & inside, value_dot, slope)
+    return largest, slope
+
+
+def _is_largest(value: Array, largest: Array) -> Array:
+    return (value == largest) | jnp.isnan(value)
 
 
 def _in_windows(x: Array, windows: Pair) -> Array:
@@ -365,20 +413,6 @@ def _slope_of_largest_side_by_side(windows: Pair, primals: Any, tangents: Any) -
     winner = jnp.full(largest.shape, places.size, jnp.int32)
     for place in reversed(range(places.size)):
         a, b = divmod(place, windows[1])
-        winner = jnp.where(x[:, :, a, :, b] == largest, place, winner)
+        winner = jnp.where(_is_largest(x[:, :, a, :, b], largest), place, winner)
     is_winner = winner[:, :, None, :, None] == jnp.asarray(places, jnp.int32)
     return largest, jnp.sum(jnp.where(is_winner, _in_windows(x_dot, windows), 0), axis=(2, 4))
-
-
-@jax.custom_jvp
-def _first_largest(*values: Array) -> Array:
-    return functools.reduce(jnp.maximum, values)
-
-
-@_first_largest.defjvp
-def _slope_of_first_largest(values: Any, tangents: Any) -> Any:
-    largest = _first_largest(*values)
-    slope = jnp.zeros_like(largest)
-    for value, tangent in reversed(list(zip(values, tangents, strict=True))):
-        slope = jnp.where(value == largest, tangent, slope)
-    return largest, slope

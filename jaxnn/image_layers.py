@@ -25,7 +25,7 @@ def conv2d(
     bias: bool = True,
     bias_initializer: Initializer = initializers.zeros,
 ) -> Layer:
-    """Convolution layer with `filters` kernels of `size`, one number or (height, width).
+    """Layer of a convolution with `filters` kernels of `size`, one number or (height, width).
 
         y = conv2d(x, W) + b        x [batch, height, width, in], W [size, size, in, filters], b [filters]
 
@@ -106,6 +106,8 @@ def average_pool2d(
 
 
 def _pool(function: Any, kind: str, window: int | Pair | None, stride: int | Pair | None, padding: Padding) -> Layer:
+    if window is None and (stride is not None or padding != "VALID"):
+        raise ValueError(f"{kind}2d of the whole image takes no stride and no padding")
     windows = None if window is None else pair("window", window)
     strides = None if stride is None else pair("stride", stride)
     check_padding(padding)

@@ -1,6 +1,8 @@
 """Convolution and pooling against float64 NumPy, XLA's convolution and each other."""
 
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -300,11 +302,72 @@ def test_in_bfloat16():
     assert_close(y, expected, 1e-2)
 
 
-def test_no_image_at_all():
-    y, dx, dW = three(convolution.conv2d, jnp.zeros((0, 5, 5, 2)), jnp.ones((3, 3, 2, 4)), jnp.zeros((0, 3, 3, 4)))
-    assert y.shape == (0, 3, 3, 4)
-    assert dx.shape == (0, 5, 5, 2)
-    np.testing.assert_array_equal(dW, np.zeros((3, 3, 2, 4)))
+@pytest.mark.parametrize("channels", [2, 16])
+def test_no_image_at_all(channels):
+    W = jnp.ones((3, 3, channels, 16))
+    y, dx, dW = three(convolution.conv2d, jnp.zeros((0, 8, 8, channels)), W, jnp.zeros((0, 6, 6, 16)))
+    assert y.shape == (0, 6, 6, 16)
+    assert dx.shape == (0, 8, 8, channels)
+    np.testing.assert_array_equal(dW, np.zeros(W.shape))
+
+
+def test_vmap_over_nothing():
+    x, W = jnp.zeros((2, 6, 6, 2)), jnp.ones((3, 3, 2, 4))
+    assert jax.vmap(convolution.conv2d, (0, None))(jnp.zeros((0, *x.shape)), W).shape == (0, 2, 4, 4, 4)
+    assert jax.vmap(convolution.conv2d, (None, 0))(x, jnp.zeros((0, *W.shape))).shape == (0, 2, 4, 4, 4)
+    slope = jax.grad(lambda x: jax.vmap(convolution.conv2d, (None, 0))(x, jnp.zeros((0, *W.shape))).sum())(x)
+    np.testing.assert_array_equal(slope, np.zeros(x.shape))
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import PartitionSpec as P
+from jaxnn.convolution import conv2d
+
+jax.config.update("jax_num_cpu_devices", 2)
+mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+random = np.random.default_rng(0)
+x, W = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((4, 6, 6, 2), (3, 3, 2, 4)))
+squares = lambda x, W: (conv2d(x, W) ** 2).sum()
+expected = jax.grad(squares, (0, 1))(x, W)
+for x_spec, W_spec in ((P("d"), P()), (P(), P(None, None, None, "d"))):
+    # Each device's gradient, of what it has.
+    local = jax.shard_map(jax.grad(squares, (0, 1)), mesh=mesh, in_specs=(x_spec, W_spec), out_specs=(x_spec, W_spec))
+    # The gradient through all of it.
+    loss = jax.shard_map(
+        lambda x, W: jax.lax.psum(squares(x, W), "d"), mesh=mesh, in_specs=(x_spec, W_spec), out_specs=P()
+    )
+    for actual in (local(x, W), jax.grad(loss, (0, 1))(x, W), jax.jit(local)(x, W)):
+        for got, wanted in zip(actual, expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
+# Many networks, split over the devices, on the same images.
+Ws = jnp.stack([W, 2 * W, -W, W / 2])
+many = jax.shard_map(
+    jax.vmap(jax.grad(squares, 1), (None, 0)), mesh=mesh, in_specs=(P(), P("d")), out_specs=P("d")
+)(x, Ws)
+for got, W in zip(many, Ws, strict=True):
+    np.testing.assert_allclose(got, jax.grad(squares, 1)(x, W), rtol=1e-4, atol=1e-3)
+explicit = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+with jax.set_mesh(explicit):
+    try:
+        jax.jit(conv2d)(jax.device_put(x, jax.NamedSharding(explicit, P("d"))), W)
+    except ValueError as error:
+        assert "explicitly sharded" in str(error), error
+    else:
+        raise AssertionError("an explicitly sharded image was taken")
+"""
+
+
+def test_under_shard_map():
+    """In a process of its own, which has two devices."""
+    done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_under_checkpoint():
+    x, W = draw(14, (2, 6, 6, 2), (3, 3, 2, 4))
+    loss = lambda W: (convolution.conv2d(x, W) ** 3).sum()
+    assert_close(jax.grad(jax.checkpoint(loss))(W), np.asarray(jax.grad(loss)(W), np.float64), 1e-6)
 
 
 IMAGE, KERNEL = jnp.zeros((2, 5, 6, 3)), jnp.zeros((3, 3, 3, 4))
@@ -339,6 +402,7 @@ IMAGE, KERNEL = jnp.zeros((2, 5, 6, 3)), jnp.zeros((3, 3, 3, 4))
         (IMAGE, jnp.zeros((3, 3, 4, 4)), {}, ValueError, "x has 3 channels and W takes 4"),
         (IMAGE[0], KERNEL, {}, ValueError, r"x of shape \[batch, height, width, channels\]; got \(5, 6, 3\)"),
         (IMAGE, KERNEL[0], {}, ValueError, "W must be .* got shape"),
+        (IMAGE, KERNEL[:, :, :, :0], {}, ValueError, "W must not be empty"),
         (IMAGE.astype(jnp.uint8), KERNEL, {}, TypeError, "floating-point x; got uint8"),
         (IMAGE, KERNEL.astype(jnp.int32), {}, TypeError, "floating-point W; got int32"),
     ],
@@ -421,10 +485,28 @@ class TestPooling:
                 np.testing.assert_allclose(wide, pool(x), rtol=1e-6)
 
 
-def test_a_nan_is_not_lost_in_a_pool():
+@pytest.mark.parametrize("settings", [{}, {"padding": 1}], ids=["side by side", "padded"])
+def test_a_nan_is_not_lost_in_a_pool(settings):
     x = jnp.zeros((1, 2, 4, 1)).at[0, 1, 2, 0].set(jnp.nan)
     for pool in (convolution.max_pool2d, convolution.average_pool2d):
-        np.testing.assert_array_equal(np.isnan(pool(x, 2)[0, 0, :, 0]), [False, True])
+        assert np.isnan(pool(x, 2, **settings)).sum() == 1
+    slope = jax.grad(lambda x: convolution.max_pool2d(x, 2, **settings).sum())(x)
+    windows = 2 if not settings else 6
+    assert slope[0, 1, 2, 0] == 1, "the NaN of its window takes the gradient"
+    assert slope.sum() == windows
+
+
+def test_padding_wins_over_nothing():
+    x = jnp.full((1, 2, 2, 1), -jnp.inf)
+    slope = jax.grad(lambda x: convolution.max_pool2d(x, 2, stride=1, padding=1).sum())(x)
+    assert slope.sum() == 9, "one for each window"
+
+
+def test_a_mean_of_16_bits_is_summed_in_32():
+    x = jnp.full((1, 28, 28, 1), 3000, jnp.float16)
+    y = convolution.average_pool2d(x, 28)
+    assert y.dtype == jnp.float16
+    np.testing.assert_array_equal(y, [[[[3000]]]])
 
 
 @pytest.mark.usefixtures("types_unchecked")

@@ -64,6 +64,7 @@ def test_average_pool_of_the_whole_image():
         (lambda: nn.conv2d(3, padding=-1), None, ValueError, "padding must be at least 0; got -1"),
         (lambda: nn.conv2d(3, initializer=0.01), None, TypeError, "initializer must be a function"),
         (lambda: nn.max_pool2d(0), None, ValueError, "window must be at least 1; got 0"),
+        (lambda: nn.average_pool2d(stride=2), None, ValueError, "of the whole image takes no stride"),
         (lambda: nn.max_pool2d(2, stride=-1), None, ValueError, "stride must be at least 1; got -1"),
         (lambda: nn.conv2d(3), (784,), ValueError, r"conv2d takes examples of shape \(height, width, channels\)"),
         (

@@ -102,7 +102,7 @@ def test_mlp_on_mnist(mnist_dir, tmp_path):
 
 @pytest.mark.slow
 def test_simple_convnet_on_mnist(mnist_dir, tmp_path):
-    """Row D2: the textbook's 0.985 within 3 epochs."""
+    """The textbook's 0.985, within 3 epochs."""
     reached = list(accuracies(mnist_dir, tmp_path, "--model", "simple-convnet", seeds=3))
     assert min(reached) >= 0.985, reached
 
