@@ -1,7 +1,8 @@
 """Single convolutions, 3x3, SAME, stride 1, batch 64: the result and both gradients.
 
 A chain without extra copies: the gradient for the image is the next image, the result the next gradient that comes in,
-and W moves by 1e-12 of its gradient. W is scaled so that neither grows. The value is the last image's root mean square.
+and W moves by 1e-12 of its gradient. W is scaled so that neither grows. The value is the root mean square
+of the last image plus that of the last gradient for W.
 """
 
 import functools
@@ -46,15 +47,15 @@ def jaxnn(inputs: int, outputs: int, size: int, steps: int) -> Run:
     import jaxnn as nn
 
     def step(carry: Any, _: None) -> Any:
-        x, W, g = carry
+        x, W, g, _ = carry
         y, gradients = jax.vjp(functools.partial(nn.convolution.conv2d, padding="SAME"), x, W)
         dx, dW = gradients(g)
-        return (dx, W + 1e-12 * dW, y), None
+        return (dx, W + 1e-12 * dW, y, dW), None
 
     @jax.jit
     def chain(x: jax.Array, W: jax.Array, g: jax.Array) -> jax.Array:
-        (x, _, _), _ = jax.lax.scan(step, (x, W, g), length=steps)
-        return jax.numpy.sqrt((x**2).mean())
+        (x, _, _, dW), _ = jax.lax.scan(step, (x, W, g, W), length=steps)
+        return jax.numpy.sqrt((x**2).mean()) + jax.numpy.sqrt((dW**2).mean())
 
     arrays = [jax.numpy.asarray(array) for array in _arrays(inputs, outputs, size)]
     return lambda: float(chain(*arrays))
@@ -77,7 +78,7 @@ def pytorch(inputs: int, outputs: int, size: int, steps: int) -> Run:
             x, dW = torch.autograd.grad(y, (x, W), g)
             W = W.detach().add_(dW, alpha=1e-12)
             g = y.detach()
-        return float(x.square().mean().sqrt())
+        return float(x.square().mean().sqrt() + dW.square().mean().sqrt())
 
     return run
 

@@ -1,4 +1,4 @@
-"""The machine's rate of matrix products in float32: what no training that consists of them can beat."""
+"""The machine's rate of matrix products in float32, which floors are reckoned with."""
 
 import time
 from collections.abc import Callable

@@ -36,7 +36,7 @@ def print_table(results: list[dict[str, Any]], console: Console) -> None:
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("work", min_width=20)
     table.add_column("unit")
-    for header in ("jaxnn", "best peer", "ratio", "target", "floors", "target", "memory"):
+    for header in ("jaxnn", "peer", "ratio", "target", "floors", "target", "memory"):
         table.add_column(header, justify="right")
     table.add_column("verdict")
     for result in results:

@@ -33,7 +33,7 @@ class Row:
     units: int
     """How many of them one run is."""
     operations: float
-    """Floating-point operations that one unit cannot do without: a product of n is 2n."""
+    """Floating-point operations of one unit as plain sums, 2 n for a product of n; Winograd's filtering needs fewer."""
     contenders: dict[str, Contender]
     target: float | None = None
     """Largest ratio to the best peer that is good enough."""
