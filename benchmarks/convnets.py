@@ -111,7 +111,7 @@ def jaxnn(examples: int) -> Run:
     """An epoch is one compiled program."""
     import jaxnn as nn
 
-    return _jaxnn_run(nn.simple_convnet(), images(examples), BATCH)
+    return _jaxnn_run(nn.simple_convnet(initializer=nn.normal(STD)), images(examples), BATCH)
 
 
 def jaxnn_convnet(examples: int, blocks: Sequence[Sequence[int]]) -> Run:
@@ -167,7 +167,7 @@ def jaxnn_eight(examples: int, *, share: bool) -> Run:
     import jaxnn as nn
 
     data = images(examples)
-    epoch, start = _jaxnn_epoch(nn.simple_convnet(), data[0].shape[1:], BATCH)
+    epoch, start = _jaxnn_epoch(nn.simple_convnet(initializer=nn.normal(STD)), data[0].shape[1:], BATCH)
     # The number of the step, which the order of the data depends on, is one for all: else nothing would be shared.
     axes = nn.TrainState(params=0, model_state=0, opt_state=0, key=0, step=None)
     train, data_key = jax.device_put((data, jax.random.key(1) if share else None))
@@ -189,7 +189,7 @@ def jaxnn_one_after_the_other(examples: int) -> Run:
     import jaxnn as nn
 
     data = images(examples)
-    epoch, start = _jaxnn_epoch(nn.simple_convnet(), data[0].shape[1:], BATCH)
+    epoch, start = _jaxnn_epoch(nn.simple_convnet(initializer=nn.normal(STD)), data[0].shape[1:], BATCH)
     train = jax.device_put(data)
     alone = jax.jit(epoch, donate_argnums=0)
     states = [start(key) for key in jax.random.split(jax.random.key(0), NETWORKS)]

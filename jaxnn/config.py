@@ -52,7 +52,7 @@ class TrainConfig:
     dropout: Annotated[float | None, _of_the_model("FLOAT")] = None
     """Fraction of hidden units dropped at random in training, from 0 to below 1."""
     weight_init_std: Annotated[float | None, _of_the_model("FLOAT")] = None
-    """Standard deviation of the initial weights (two-layer-net, simple-convnet)."""
+    """Standard deviation of the initial weights (two-layer-net)."""
     optimizer: Annotated[str | None, _of_the_model("NAME")] = None
     """Rule of the updates: sgd, momentum, adagrad, rmsprop, adam."""
     learning_rate: Annotated[float | None, _of_the_model("FLOAT")] = None
@@ -105,7 +105,7 @@ def _build_two_layer_net(config: TrainConfig, outputs: int) -> Layer:
 def _build_simple_convnet(config: TrainConfig, outputs: int) -> Layer:
     assert config.filters is not None and config.filter_size is not None and config.hidden_sizes is not None
     assert config.stride is not None and config.padding is not None
-    assert config.activation is not None and config.weight_init_std is not None
+    assert config.activation is not None
     (filters,), (hidden_size,) = config.filters, config.hidden_sizes
     return models.simple_convnet(
         outputs,
@@ -114,7 +114,6 @@ def _build_simple_convnet(config: TrainConfig, outputs: int) -> Layer:
         stride=config.stride,
         padding=config.padding,
         hidden_size=hidden_size,
-        weight_init_std=config.weight_init_std,
         activation=ACTIVATIONS[config.activation],
     )
 
@@ -179,13 +178,13 @@ PRESETS = {
             "padding": 0,
             "hidden_sizes": (100,),
             "activation": "relu",
-            "weight_init_std": 0.01,
         },
         _build_simple_convnet,
         optimizer="adam",
         learning_rate=0.001,
         batch_size=100,
         sampling="shuffle",
+        schedule="cosine",
         epochs=3,
     ),
     "convnet": Preset(

@@ -192,7 +192,7 @@ def simple_convnet_64(params, x):
 
 
 def test_simple_convnet_equals_the_textbooks():
-    model = nn.simple_convnet(weight_init_std=0.1)
+    model = nn.simple_convnet(initializer=nn.normal(0.1))
     params, model_state, output_shape = model.init(jax.random.key(0), (28, 28, 1))
     assert output_shape == (10,)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 433_890
@@ -259,7 +259,7 @@ def test_convnet_learns_to_tell_where_a_stripe_is():
         (lambda: nn.simple_convnet(filters=0), ValueError, "filters must be at least 1; got 0"),
         (lambda: nn.simple_convnet(hidden_size=0), ValueError, "outputs must be at least 1; got 0"),
         (lambda: nn.simple_convnet(filter_size=30), ValueError, "the kernel is 30x30, larger than the image of 28x28"),
-        (lambda: nn.simple_convnet(weight_init_std=-1), ValueError, "weight_init_std must be .* at least 0"),
+        (lambda: nn.simple_convnet(padding=-1), ValueError, "padding must be at least 0; got -1"),
         (lambda: nn.convnet(blocks=[32, 64]), TypeError, "blocks must be lists of numbers of filters"),
         (lambda: nn.convnet(blocks=[[0]]), ValueError, "filters must be at least 1; got 0"),
         (lambda: nn.convnet(dropout=1.0), ValueError, "dropout must be .* below 1"),
