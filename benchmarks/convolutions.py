@@ -1,8 +1,8 @@
 """Single convolutions, 3x3, SAME, stride 1, batch 64: the result and both gradients.
 
 A chain without extra copies: the gradient for the image is the next image, the result the next gradient that comes in,
-and W moves by 1e-12 of its gradient. The value is the mean magnitude
-of the last image plus that of the last gradient for W.
+and W moves by 1e-12 of its gradient. The value is the mean magnitude of the last image plus that of the last gradient
+for W.
 """
 
 import functools
