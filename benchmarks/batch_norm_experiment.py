@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import flat_images
+from benchmarks.data import flat_images, scaled
 from benchmarks.row import OURS, Contender, Row, Run
 
 EXAMPLES = 1_000
@@ -69,7 +69,7 @@ def jaxnn(epochs: int, scales: int) -> Run:
             epochs=epochs,
             batch_size=BATCH,
             metrics={"accuracy": nn.accuracy},
-            preprocess=_scaled,
+            preprocess=scaled,
         )
         return result.history.train["accuracy"]
 
@@ -134,7 +134,3 @@ def _scales(count: int) -> np.ndarray:
 def _error_rate(histories: Any) -> float:
     """Mean over the trainings, after the last epoch; of accuracies [with or without, scales, epochs]."""
     return float(1 - np.asarray(histories)[:, :, -1].mean())
-
-
-def _scaled(x: Any) -> Any:
-    return x.astype("float32") / 255

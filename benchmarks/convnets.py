@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import images
+from benchmarks.data import images, scaled
 from benchmarks.row import OURS, Contender, Row, Run
 
 RATE = 0.001
@@ -154,7 +154,7 @@ def _jaxnn_epoch(model: Any, shape: tuple[int, ...], batch_size: int) -> tuple[C
             train,
             batch_size=batch_size,
             data_key=data_key,
-            preprocess=_scaled,
+            preprocess=scaled,
         )
 
     return epoch, functools.partial(nn.init_state, model, optimizer, shape)
@@ -308,7 +308,7 @@ def flax_nnx(examples: int) -> Run:
     @nnx.jit
     def step(model: Net, optimizer: nnx.Optimizer, x: jax.Array, y: jax.Array, index: jax.Array) -> jax.Array:
         def loss_of(model: Net) -> jax.Array:
-            return optax.softmax_cross_entropy_with_integer_labels(model(_scaled(x[index])), y[index]).mean()
+            return optax.softmax_cross_entropy_with_integer_labels(model(scaled(x[index])), y[index]).mean()
 
         loss, grads = nnx.value_and_grad(loss_of)(model)
         optimizer.update(model, grads)
@@ -366,7 +366,7 @@ def plain_jax(examples: int, *, scan: bool = False) -> Run:
 
     def step(state: Any, x: jax.Array, y: jax.Array, index: jax.Array) -> Any:
         params, opt_state = state
-        loss, grads = jax.value_and_grad(loss_of)(params, _scaled(x[index]), y[index])
+        loss, grads = jax.value_and_grad(loss_of)(params, scaled(x[index]), y[index])
         updates, opt_state = optimizer.update(grads, opt_state)
         return (optax.apply_updates(params, updates), opt_state), loss
 
@@ -397,10 +397,6 @@ def _shuffled(examples: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
     while True:
         yield rng.permutation(examples).astype(np.int32).reshape(-1, BATCH)
-
-
-def _scaled(x: Any) -> Any:
-    return x.astype("float32") / 255
 
 
 def _convnet_operations(blocks: Sequence[Sequence[int]]) -> float:

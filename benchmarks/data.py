@@ -1,5 +1,7 @@
 """Generated images: shapes and types of MNIST and CIFAR-10, with something to learn in them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,3 +34,8 @@ def flat_images(count: int, *, seed: int = 0) -> tuple[NDArray[np.uint8], NDArra
     """MNIST's shape for networks without convolution: x uint8 `[count, 784]`, y int32 `[count]`."""
     x, y = images(count, seed=seed)
     return x.reshape(count, -1), y
+
+
+def scaled(x: Any) -> Any:
+    """Pixels from 0 to 1, inside the step."""
+    return x.astype("float32") / 255

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import flat_images
+from benchmarks.data import flat_images, scaled
 from benchmarks.row import OURS, Contender, Row, Run
 
 BATCH = 100
@@ -102,7 +102,7 @@ def jaxnn(examples: int) -> Run:
     @functools.partial(jax.jit, donate_argnums=0)
     def epoch(state: nn.TrainState, train: Any) -> Any:
         return nn.train_epoch(
-            model, nn.softmax_cross_entropy, optimizer, state, train, batch_size=BATCH, preprocess=_scaled
+            model, nn.softmax_cross_entropy, optimizer, state, train, batch_size=BATCH, preprocess=scaled
         )
 
     state = nn.init_state(model, optimizer, (784,), jax.random.key(0))
@@ -290,7 +290,7 @@ def jaxnn_many(examples: int) -> Run:
             train,
             batch_size=BATCH,
             data_key=data_key,
-            preprocess=_scaled,
+            preprocess=scaled,
         )
 
     # The number of the step, which the order of the data depends on, is one for all: else nothing would be shared.
@@ -406,7 +406,7 @@ def jaxnn_first_step() -> Run:
     @jax.jit
     def first_step(x: jax.Array, y: jax.Array) -> jax.Array:
         state = nn.init_state(model, optimizer, (784,), jax.random.key(0))
-        after, _ = nn.train_step(model, nn.softmax_cross_entropy, optimizer, state, x, y, preprocess=_scaled)
+        after, _ = nn.train_step(model, nn.softmax_cross_entropy, optimizer, state, x, y, preprocess=scaled)
         return jax.numpy.linalg.norm(after.params["dense2"]["W"] - state.params["dense2"]["W"])
 
     return lambda: float(first_step(x, y))
@@ -427,10 +427,6 @@ def pytorch_first_step() -> Run:
         return float(torch.linalg.norm(model[2].weight.detach() - before))
 
     return run
-
-
-def _scaled(x: Any) -> Any:
-    return x.astype("float32") / 255
 
 
 def _tensors(examples: int) -> Any:
