@@ -409,10 +409,12 @@ def _slope_of_largest_side_by_side(windows: Pair, primals: Any, tangents: Any) -
     largest = _largest_side_by_side(windows, x)
     x = _in_windows(x, windows)
     # The transpose spreads y's gradient by comparing with each place, where that of slices would pad and add.
-    places = np.arange(windows[0] * windows[1]).reshape(1, 1, windows[0], 1, windows[1], 1)
-    winner = jnp.full(largest.shape, places.size, jnp.int32)
-    for place in reversed(range(places.size)):
-        a, b = divmod(place, windows[1])
-        winner = jnp.where(_is_largest(x[:, :, a, :, b], largest), place, winner)
-    is_winner = winner[:, :, None, :, None] == jnp.asarray(places, jnp.int32)
+    places = np.arange(1, windows[0] * windows[1] + 1)
+    winner = jnp.zeros(largest.shape, jnp.float32)
+    for place in reversed(places):
+        a, b = divmod(place - 1, windows[1])
+        winner = jnp.where(_is_largest(x[:, :, a, :, b], largest), np.float32(place**2), winner)
+    # XLA's CPU backend would find the winner anew for each place of the window. A square root it finds only once.
+    winner = jnp.sqrt(jax.lax.stop_gradient(winner))[:, :, None, :, None]
+    is_winner = jnp.abs(winner - np.float32(places.reshape(1, 1, windows[0], 1, windows[1], 1))) < 0.5
     return largest, jnp.sum(jnp.where(is_winner, _in_windows(x_dot, windows), 0), axis=(2, 4))
