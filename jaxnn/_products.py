@@ -1,4 +1,4 @@
-"""Convolution as matrix products, for CPUs: patches (im2col), and Winograd's minimal filtering for 3x3 kernels.
+"""Convolution as matrix products, for CPUs: patches (im2col), and Winograd's minimal filtering for kernels 3 wide.
 
 The three contractions of `convolution`, each of two arrays without groups:
 
@@ -19,7 +19,7 @@ from jaxtyping import Array
 Pair: TypeAlias = tuple[int, int]
 
 # What one pass may hold beside its operands, in numbers: more falls out of the last cache. Found by measurement.
-_WORKING_SET = 2**23
+_WORKING_SET = 2**22
 # Below this many channels Winograd's transforms cost more than the products that they save.
 _WINOGRAD_CHANNELS = 16
 
@@ -45,10 +45,9 @@ class Geometry(NamedTuple):
 def convolve(x: Array, W: Array, *, geometry: Geometry) -> Array:
     """y, from x and W."""
     if _is_for_winograd(geometry, W.shape[2:], x.dtype):
-        transformed = _winograd_kernel(W)
-        tiles = [-(-size // 2) for size in geometry.output]
-        per_example = 16 * tiles[0] * tiles[1] * sum(W.shape[2:])
-        return _by_chunks(lambda x: _winograd(x, transformed, geometry), x, per_example)
+        places = _winograd_kernel(W)
+        per_example = _winograd_numbers(geometry, W.shape[2:])
+        return _by_chunks(lambda x: _winograd(x, places, geometry), x, per_example)
     matrix = W.reshape(-1, W.shape[3])
     per_example = geometry.output[0] * geometry.output[1] * len(matrix)
     shape = (*geometry.output, W.shape[3])
@@ -77,12 +76,11 @@ def kernel_gradient(x: Array, y: Array, *, geometry: Geometry) -> Array:
     """W, from x and y: how much each place of the window goes with each output."""
     into, out = x.shape[3], y.shape[3]
     if _is_for_winograd(geometry, (into, out), x.dtype):
-        _, G, A_T = _F4
-        tiles = math.prod(-(-size // len(A_T)) for size in geometry.output)
         products = _sum_by_chunks(
-            lambda x, y: _winograd_products(x, y, geometry), x, y, len(G) ** 2 * tiles * (into + out)
+            lambda x, y: _winograd_products(x, y, geometry), x, y, _winograd_numbers(geometry, (into, out))
         )
-        return jnp.stack([jnp.stack(row) for row in _both_sides(G.T, products)])
+        columns = [product.T.reshape(-1, into, out) for product in _combinations(_G.T, products)]
+        return jnp.stack(columns, axis=1)
     rows = math.prod(geometry.kernel) * into
     product = _sum_by_chunks(
         lambda x, y: _patches(x, geometry).reshape(-1, rows).T @ y.reshape(-1, out),
@@ -124,7 +122,9 @@ def _sum_by_chunks(function: Callable[[Array, Array], Any], x: Array, y: Array, 
 
 
 def _chunks(examples: int, per_example: int) -> int:
-    return -(-examples // max(1, _WORKING_SET // max(1, per_example)))
+    """How many chunks: few, and as long as each other if that does not double their number."""
+    least = -(-examples // max(1, _WORKING_SET // max(1, per_example)))
+    return next((chunks for chunks in range(least, 2 * least) if examples % chunks == 0), least)
 
 
 def _pad(x: Array, pads: tuple[Pair, Pair]) -> Array:
@@ -160,108 +160,90 @@ def _overlap(patches: Array, channels: int, geometry: Geometry) -> Array:
     return total
 
 
-# Winograd's minimal filtering (Lavin & Gray 2016, equation 8): F(m, 3) computes m outputs of a filter of 3 from a tile
-# of m + 2 inputs with m + 2 products, y = A.T [(G w) * (B.T d)], here in two dimensions and summed over channels by
-# one matrix product per place in the tile. The kernel's gradient is the transpose, w = G.T [(B.T d) * (A y)].
-# F(2, 3) rounds like the plain sum. F(4, 3) has fewer products and rounds to about 1e-5 of the largest value, which
-# sums over a whole batch do anyway: it serves the kernel's gradient.
-_F2 = (
-    np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),  # B.T
-    np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),  # G
-    np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),  # A.T
+# Winograd's minimal filtering (Lavin & Gray 2016, equation 8): F(4, 3) computes 4 outputs of a filter of 3 from a tile
+# of 6 inputs with 6 products instead of 12, y = A.T [(G w) * (B.T d)], here along the width, and summed over channels
+# and the kernel's rows by one matrix product per place in the tile. The kernel's gradient is the transpose,
+# w = G.T [(B.T d) * (A y)]. In both directions it would save half of the products again; its transforms, which cost as
+# much as the products, would then be three times as many.
+_B_T = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
 )
-_F4 = (
-    np.array(
-        [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
-        ]
-    ),
-    np.array(
-        [
-            [1 / 4, 0, 0],
-            [-1 / 6, -1 / 6, -1 / 6],
-            [-1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 1 / 12, 1 / 6],
-            [1 / 24, -1 / 12, 1 / 6],
-            [0, 0, 1],
-        ]
-    ),
-    np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
+_G = np.array(
+    [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ]
 )
-
-Grid: TypeAlias = list[list[Array]]  # arrays by row and column of the tile
+_A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+_TILE, _FILTER = _A_T.shape[0], _G.shape[1]
 
 
 def _is_for_winograd(geometry: Geometry, channels: tuple[int, ...], dtype: jnp.dtype) -> bool:
     return (
-        geometry.kernel == (3, 3)
+        geometry.kernel[1] == _FILTER
         and geometry.strides == (1, 1)
-        and min(geometry.output) >= 4
+        and geometry.output[1] >= _TILE
         and min(channels) >= _WINOGRAD_CHANNELS
         and dtype.itemsize >= 4
     )
 
 
+def _tiles(geometry: Geometry) -> int:
+    return -(-geometry.output[1] // _TILE)
+
+
+def _winograd_numbers(geometry: Geometry, channels: tuple[int, ...]) -> int:
+    """Numbers of working set per example."""
+    into, out = channels
+    return len(_G) * geometry.output[0] * _tiles(geometry) * (geometry.kernel[0] * into + out)
+
+
 def _winograd_kernel(W: Array) -> list[Array]:
-    """G w G.T: a matrix [in, out] per place in the tile."""
-    _, G, _ = _F2
-    return [matrix for row in _both_sides(G, [list(row) for row in W]) for matrix in row]
+    """G w: per place in the tile a matrix [kernel_height in, out]."""
+    return _combinations(_G, [W[:, b].reshape(-1, W.shape[3]) for b in range(_FILTER)])
+
+
+def _winograd_places(x: Array, geometry: Geometry) -> list[Array]:
+    """B.T d: per place in the tile a matrix [batch out_height tiles, kernel_height in]."""
+    height, tiles = geometry.output[0], _tiles(geometry)
+    vertical, (left, right) = geometry.pads
+    x = _pad(x, (vertical, (left, right + _TILE * tiles - geometry.output[1])))
+    places = _combinations(_B_T, [x[:, :, j : j + _TILE * (tiles - 1) + 1 : _TILE] for j in range(len(_G))])
+    rows = geometry.kernel[0]
+    return [
+        jnp.concatenate([place[:, a : a + height] for a in range(rows)], axis=3).reshape(-1, rows * x.shape[3])
+        for place in places
+    ]
 
 
 def _winograd(x: Array, kernel: list[Array], geometry: Geometry) -> Array:
-    _, _, A_T = _F2
-    places, tiles = _tiles(x, geometry, _F2)
-    matrices = iter(kernel)
+    height, width = geometry.output
     out = kernel[0].shape[1]
-    grid = [[(place @ next(matrices)).reshape(len(x), *tiles, out) for place in row] for row in places]
-    rows = [jnp.stack(row, axis=3) for row in _both_sides(A_T, grid)]
-    y = jnp.stack(rows, axis=2).reshape(len(x), 2 * tiles[0], 2 * tiles[1], out)
-    return y[:, : geometry.output[0], : geometry.output[1]]
+    products = [place @ matrix for place, matrix in zip(_winograd_places(x, geometry), kernel, strict=True)]
+    y = jnp.stack(_combinations(_A_T, products), axis=1)
+    return y.reshape(len(x), height, _TILE * _tiles(geometry), out)[:, :, :width]
 
 
-def _winograd_products(x: Array, y: Array, geometry: Geometry) -> Grid:
-    """(B.T d B).T (A y A.T): the kernel's gradient before G.T … G."""
-    _, _, A_T = _F4
-    places, tiles = _tiles(x, geometry, _F4)
-    y = _pad(y, ((0, 4 * tiles[0] - y.shape[1]), (0, 4 * tiles[1] - y.shape[2])))
-    outputs = _both_sides(A_T.T, [[y[:, i::4, j::4].reshape(-1, y.shape[3]) for j in range(4)] for i in range(4)])
-    return [
-        [place.T @ output for place, output in zip(*rows, strict=True)] for rows in zip(places, outputs, strict=True)
-    ]
-
-
-def _tiles(x: Array, geometry: Geometry, transforms: tuple[np.ndarray, ...]) -> tuple[Grid, tuple[int, int]]:
-    """B.T d B of all tiles: per place in the tile a matrix [batch tiles, in]; and the number of tiles each way."""
-    B_T, _, A_T = transforms
-    step, size = A_T.shape
-    down, across = (-(-extent // step) for extent in geometry.output)
-    (top, bottom), (left, right) = geometry.pads
-    x = _pad(
-        x,
-        (
-            (top, bottom + step * down - geometry.output[0]),
-            (left, right + step * across - geometry.output[1]),
-        ),
-    )
-    tile = [
-        [x[:, i : i + step * (down - 1) + 1 : step, j : j + step * (across - 1) + 1 : step] for j in range(size)]
-        for i in range(size)
-    ]
-    return [[place.reshape(-1, x.shape[3]) for place in row] for row in _both_sides(B_T, tile)], (down, across)
-
-
-def _both_sides(matrix: np.ndarray, grid: Grid) -> Grid:
-    """Matrix grid matrix.T, written out: most entries are 0, 1 or -1."""
-    columns = [_combinations(matrix, list(column)) for column in zip(*grid, strict=True)]
-    return [_combinations(matrix, list(row)) for row in zip(*columns, strict=True)]
+def _winograd_products(x: Array, y: Array, geometry: Geometry) -> list[Array]:
+    """(A y).T (B.T d): the kernel's gradient, transposed, before G.T."""
+    y = _pad(y, ((0, 0), (0, _TILE * _tiles(geometry) - y.shape[2])))
+    outputs = _combinations(_A_T.T, [y[:, :, i::_TILE].reshape(-1, y.shape[3]) for i in range(_TILE)])
+    return [output.T @ place for place, output in zip(_winograd_places(x, geometry), outputs, strict=True)]
 
 
 def _combinations(matrix: np.ndarray, arrays: list[Array]) -> list[Array]:
+    """Matrix arrays, written out: many entries are 0, 1 or -1."""
     return [
         functools.reduce(
             jnp.add,

@@ -50,9 +50,10 @@ def conv2d(
     `((top, bottom), (left, right))` with so many on each. It is the textbook's im2col and product, LeCun et al. 1998.
 
     Derivatives have any order, in forward and reverse mode, and keep only x and W; on a CPU, XLA may also keep patches
-    of up to 32 MiB, where that is cheaper than making them twice. There, 3x3 kernels between 16 channels and more use
-    Winograd's minimal filtering (Lavin & Gray 2016) with 2.25 times fewer products, and 4 times fewer for the kernel's
-    gradient, which so rounds to some 1e-5 of its largest value; an infinity in the image makes NaN around it.
+    of up to 16 MiB, where that is cheaper than making them twice. There, kernels 3 wide with stride 1 between 16
+    channels and more use Winograd's minimal filtering along the width (Lavin & Gray 2016) with half of the products;
+    in float32 it rounds to about 2e-6 of the largest value, where the plain sum does to 1e-6, and an infinity makes NaN
+    around it.
     On GPUs and TPUs `jax.default_matmul_precision` holds.
 
     `nn.conv2d` is the layer, `nn.convolution.conv2d` this function.

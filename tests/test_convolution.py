@@ -1,6 +1,7 @@
 """Convolution and pooling against float64 NumPy, XLA's convolution and each other."""
 
 import functools
+import math
 import subprocess
 import sys
 
@@ -76,6 +77,8 @@ CASES = {
     "fewer channels out": ((2, 6, 6, 8), (3, 3, 8, 2), 1, "VALID"),
     "winograd": ((3, 7, 11, 17), (3, 3, 17, 16), 1, "VALID"),
     "winograd, uneven padding": ((2, 6, 5, 16), (3, 3, 16, 16), 1, ((2, 0), (0, 3))),
+    "winograd, one row high": ((2, 1, 6, 16), (1, 3, 16, 18), 1, "VALID"),
+    "winograd, five rows high": ((2, 6, 9, 16), (5, 3, 16, 16), 1, "SAME"),
 }
 
 
@@ -264,13 +267,23 @@ def test_vmap_inside_vmap_and_over_any_axis():
 @pytest.mark.parametrize("working_set", [1, 1_000])
 def test_a_few_examples_at_a_time_changes_nothing(name, working_set, monkeypatch):
     conv, x, W, y_bar, strides, pads = case(name)
-    x, y_bar = jnp.concatenate([x, 2 * x, -x]), jnp.concatenate([y_bar, y_bar, 2 * y_bar])
+    # 7 or 5 examples, which no number of chunks divides.
+    x, y_bar = jnp.concatenate([x, 2 * x, -x[:1]]), jnp.concatenate([y_bar, y_bar, 2 * y_bar[:1]])
     monkeypatch.setattr(_products, "_WORKING_SET", working_set)
     actual = jax.jit(lambda *a: three(conv, *a))(x, W, y_bar)
     text = jax.jit(lambda *a: three(conv, *a)).lower(x, W, y_bar).as_text()
     assert "stablehlo.while" in text
     for got, expected in zip(actual, three_in_float64(x, W, y_bar, strides, pads), strict=True):
         assert_close(got, expected, 1e-5)
+
+
+@pytest.mark.parametrize("examples", [1, 7, 96, 128])
+def test_chunks_are_few_equal_where_they_can_be_and_never_too_large(examples):
+    for fitting in range(1, 140):
+        chunks = _products._chunks(examples, _products._WORKING_SET // fitting)
+        least = math.ceil(examples / fitting)
+        divisors = [count for count in range(least, 2 * least) if examples % count == 0]
+        assert chunks == (divisors[0] if divisors else least)
 
 
 def test_the_platform_decides_where_it_is_compiled():
