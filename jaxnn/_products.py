@@ -18,7 +18,8 @@ from jaxtyping import Array
 
 Pair: TypeAlias = tuple[int, int]
 
-# What one pass may hold beside its operands, in numbers: more falls out of the last cache. Found by measurement.
+# What one pass may hold beside its operands, in numbers, or one example's share if that is more: beyond it falls out
+# of the last cache. Found by measurement.
 _WORKING_SET = 2**22
 # Below this many channels Winograd's transforms cost more than the products that they save.
 _WINOGRAD_CHANNELS = 16
@@ -44,10 +45,10 @@ class Geometry(NamedTuple):
 
 def convolve(x: Array, W: Array, *, geometry: Geometry) -> Array:
     """y, from x and W."""
-    if _is_for_winograd(geometry, W.shape[2:], x.dtype):
-        places = _winograd_kernel(W)
-        per_example = _winograd_numbers(geometry, W.shape[2:])
-        return _by_chunks(lambda x: _winograd(x, places, geometry), x, per_example)
+    if _is_for_winograd(geometry, W.shape[2:]):
+        matrices = _winograd_kernel(W)
+        per_example = _winograd_working_set(geometry, W.shape[2:])
+        return _by_chunks(lambda x: _winograd(x, matrices, geometry), x, per_example)
     matrix = W.reshape(-1, W.shape[3])
     per_example = geometry.output[0] * geometry.output[1] * len(matrix)
     shape = (*geometry.output, W.shape[3])
@@ -59,7 +60,7 @@ def convolve(x: Array, W: Array, *, geometry: Geometry) -> Array:
 def image_gradient(y: Array, W: Array, *, geometry: Geometry) -> Array:
     """x, from y and W: y spread over the places that it came from."""
     into, out = W.shape[2:]
-    if geometry.strides == (1, 1) and (out <= into or _is_for_winograd(geometry, (into, out), y.dtype)):
+    if geometry.strides == (1, 1) and (out <= into or _is_for_winograd(geometry, (into, out))):
         # The convolution of y, padded, with the kernel turned by 180 degrees.
         (top, bottom), (left, right) = geometry.pads
         below, beside = (extent - 1 for extent in geometry.kernel)
@@ -75,20 +76,25 @@ def image_gradient(y: Array, W: Array, *, geometry: Geometry) -> Array:
 def kernel_gradient(x: Array, y: Array, *, geometry: Geometry) -> Array:
     """W, from x and y: how much each place of the window goes with each output."""
     into, out = x.shape[3], y.shape[3]
-    if _is_for_winograd(geometry, (into, out), x.dtype):
+    if _is_for_winograd(geometry, (into, out)):
         products = _sum_by_chunks(
-            lambda x, y: _winograd_products(x, y, geometry), x, y, _winograd_numbers(geometry, (into, out))
+            lambda x, y: _winograd_products(x, y, geometry), x, y, _winograd_working_set(geometry, (into, out))
         )
-        columns = [product.T.reshape(-1, into, out) for product in _combinations(_G.T, products)]
+        columns = [product.reshape(-1, into, out) for product in _combinations(_G.T, products)]
         return jnp.stack(columns, axis=1)
     rows = math.prod(geometry.kernel) * into
     product = _sum_by_chunks(
-        lambda x, y: _patches(x, geometry).reshape(-1, rows).T @ y.reshape(-1, out),
+        lambda x, y: _transposed_product(_patches(x, geometry).reshape(-1, rows), y.reshape(-1, out)),
         x,
         y,
         math.prod(geometry.output) * rows,
     )
     return product.reshape(*geometry.kernel, into, out)
+
+
+def _transposed_product(a: Array, b: Array) -> Array:
+    """a.T b. XLA's product is faster on CPUs where the narrower of the two is the transposed one."""
+    return a.T @ b if a.shape[1] <= b.shape[1] else (b.T @ a).T
 
 
 def _by_chunks(function: Callable[[Array], Array], x: Array, per_example: int) -> Array:
@@ -186,27 +192,26 @@ _G = np.array(
     ]
 )
 _A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
-_TILE, _FILTER = _A_T.shape[0], _G.shape[1]
+_OUTPUTS, _TILE, _FILTER = len(_A_T), *_G.shape
 
 
-def _is_for_winograd(geometry: Geometry, channels: tuple[int, ...], dtype: jnp.dtype) -> bool:
+def _is_for_winograd(geometry: Geometry, channels: tuple[int, ...]) -> bool:
     return (
         geometry.kernel[1] == _FILTER
         and geometry.strides == (1, 1)
-        and geometry.output[1] >= _TILE
+        and geometry.output[1] >= _OUTPUTS
         and min(channels) >= _WINOGRAD_CHANNELS
-        and dtype.itemsize >= 4
     )
 
 
 def _tiles(geometry: Geometry) -> int:
-    return -(-geometry.output[1] // _TILE)
+    return -(-geometry.output[1] // _OUTPUTS)
 
 
-def _winograd_numbers(geometry: Geometry, channels: tuple[int, ...]) -> int:
+def _winograd_working_set(geometry: Geometry, channels: tuple[int, ...]) -> int:
     """Numbers of working set per example."""
     into, out = channels
-    return len(_G) * geometry.output[0] * _tiles(geometry) * (geometry.kernel[0] * into + out)
+    return _TILE * geometry.output[0] * _tiles(geometry) * (geometry.kernel[0] * into + out)
 
 
 def _winograd_kernel(W: Array) -> list[Array]:
@@ -218,8 +223,8 @@ def _winograd_places(x: Array, geometry: Geometry) -> list[Array]:
     """B.T d: per place in the tile a matrix [batch out_height tiles, kernel_height in]."""
     height, tiles = geometry.output[0], _tiles(geometry)
     vertical, (left, right) = geometry.pads
-    x = _pad(x, (vertical, (left, right + _TILE * tiles - geometry.output[1])))
-    places = _combinations(_B_T, [x[:, :, j : j + _TILE * (tiles - 1) + 1 : _TILE] for j in range(len(_G))])
+    x = _pad(x, (vertical, (left, right + _OUTPUTS * tiles - geometry.output[1])))
+    places = _combinations(_B_T, [x[:, :, j : j + _OUTPUTS * (tiles - 1) + 1 : _OUTPUTS] for j in range(_TILE)])
     rows = geometry.kernel[0]
     return [
         jnp.concatenate([place[:, a : a + height] for a in range(rows)], axis=3).reshape(-1, rows * x.shape[3])
@@ -227,23 +232,23 @@ def _winograd_places(x: Array, geometry: Geometry) -> list[Array]:
     ]
 
 
-def _winograd(x: Array, kernel: list[Array], geometry: Geometry) -> Array:
+def _winograd(x: Array, matrices: list[Array], geometry: Geometry) -> Array:
     height, width = geometry.output
-    out = kernel[0].shape[1]
-    products = [place @ matrix for place, matrix in zip(_winograd_places(x, geometry), kernel, strict=True)]
+    out = matrices[0].shape[1]
+    products = [place @ matrix for place, matrix in zip(_winograd_places(x, geometry), matrices, strict=True)]
     y = jnp.stack(_combinations(_A_T, products), axis=1)
-    return y.reshape(len(x), height, _TILE * _tiles(geometry), out)[:, :, :width]
+    return y.reshape(len(x), height, _OUTPUTS * _tiles(geometry), out)[:, :, :width]
 
 
 def _winograd_products(x: Array, y: Array, geometry: Geometry) -> list[Array]:
-    """(A y).T (B.T d): the kernel's gradient, transposed, before G.T."""
-    y = _pad(y, ((0, 0), (0, _TILE * _tiles(geometry) - y.shape[2])))
-    outputs = _combinations(_A_T.T, [y[:, :, i::_TILE].reshape(-1, y.shape[3]) for i in range(_TILE)])
-    return [output.T @ place for place, output in zip(_winograd_places(x, geometry), outputs, strict=True)]
+    """(B.T d).T (A y): the kernel's gradient before G.T."""
+    y = _pad(y, ((0, 0), (0, _OUTPUTS * _tiles(geometry) - y.shape[2])))
+    outputs = _combinations(_A_T.T, [y[:, :, i::_OUTPUTS].reshape(-1, y.shape[3]) for i in range(_OUTPUTS)])
+    return [_transposed_product(*pair) for pair in zip(_winograd_places(x, geometry), outputs, strict=True)]
 
 
 def _combinations(matrix: np.ndarray, arrays: list[Array]) -> list[Array]:
-    """Matrix arrays, written out: many entries are 0, 1 or -1."""
+    """The matrix times the column of arrays, written out: many entries are 0 or 1."""
     return [
         functools.reduce(
             jnp.add,

@@ -50,11 +50,11 @@ def conv2d(
     `((top, bottom), (left, right))` with so many on each. It is the textbook's im2col and product, LeCun et al. 1998.
 
     Derivatives have any order, in forward and reverse mode, and keep only x and W; on a CPU, XLA may also keep patches
-    of up to 16 MiB, where that is cheaper than making them twice. There, kernels 3 wide with stride 1 between 16
-    channels and more use Winograd's minimal filtering along the width (Lavin & Gray 2016) with half of the products;
-    in float32 it rounds to about 2e-6 of the largest value, where the plain sum does to 1e-6, and an infinity makes NaN
-    around it.
-    On GPUs and TPUs `jax.default_matmul_precision` holds.
+    of 4 million numbers, or of one example if those are more, where that is cheaper than making them twice. There,
+    kernels 3 wide with stride 1, between 16 channels and more, use Winograd's minimal filtering along the width
+    (Lavin & Gray 2016) if the output is at least 4 wide. It has half of the products; in float32 it rounds to a few
+    1e-6 of the largest value, where the plain sum stays below 1e-6, and an infinity makes NaN around it. Half precision
+    is summed in float32. On GPUs and TPUs `jax.default_matmul_precision` holds.
 
     `nn.conv2d` is the layer, `nn.convolution.conv2d` this function.
 
@@ -226,6 +226,11 @@ def _batched(
 
 
 def _on_cpu(first: Array, second: Array, *, out: Name, geometry: Geometry) -> Array:
+    dtype = at_least_float32(first.dtype)
+    return _by_products(first.astype(dtype), second.astype(dtype), out=out, geometry=geometry).astype(first.dtype)
+
+
+def _by_products(first: Array, second: Array, *, out: Name, geometry: Geometry) -> Array:
     one = functools.partial({"y": convolve, "x": image_gradient, "W": kernel_gradient}[out], geometry=geometry)
     if out != "W" and len(second) == 1:
         # One kernel for all groups: they are one batch.
@@ -415,7 +420,8 @@ def _slope_of_largest_side_by_side(windows: Pair, primals: Any, tangents: Any) -
     for place in reversed(places):
         a, b = divmod(place - 1, windows[1])
         winner = jnp.where(_is_largest(x[:, :, a, :, b], largest), np.float32(place**2), winner)
-    # XLA's CPU backend would find the winner anew for each place of the window. A square root it finds only once.
-    winner = jnp.sqrt(jax.lax.stop_gradient(winner))[:, :, None, :, None]
+    # What XLA's CPU backend takes to be cheap it computes anew for each reader, here for each place of the window; a
+    # square root it computes once. That of a square is exact, or on some accelerator nearly so.
+    winner = jnp.sqrt(winner)[:, :, None, :, None]
     is_winner = jnp.abs(winner - np.float32(places.reshape(1, 1, windows[0], 1, windows[1], 1))) < 0.5
     return largest, jnp.sum(jnp.where(is_winner, _in_windows(x_dot, windows), 0), axis=(2, 4))
