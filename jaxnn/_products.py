@@ -80,21 +80,22 @@ def kernel_gradient(x: Array, y: Array, *, geometry: Geometry) -> Array:
         products = _sum_by_chunks(
             lambda x, y: _winograd_products(x, y, geometry), x, y, _winograd_working_set(geometry, (into, out))
         )
-        columns = [product.reshape(-1, into, out) for product in _combinations(_G.T, products)]
-        return jnp.stack(columns, axis=1)
+        is_narrow = geometry.kernel[0] * into <= out
+        columns = [product if is_narrow else product.T for product in _combinations(_G.T, products)]
+        return jnp.stack([column.reshape(-1, into, out) for column in columns], axis=1)
     rows = math.prod(geometry.kernel) * into
     product = _sum_by_chunks(
-        lambda x, y: _transposed_product(_patches(x, geometry).reshape(-1, rows), y.reshape(-1, out)),
+        lambda x, y: _narrow_product(_patches(x, geometry).reshape(-1, rows), y.reshape(-1, out)),
         x,
         y,
         math.prod(geometry.output) * rows,
     )
-    return product.reshape(*geometry.kernel, into, out)
+    return (product if rows <= out else product.T).reshape(*geometry.kernel, into, out)
 
 
-def _transposed_product(a: Array, b: Array) -> Array:
-    """a.T b. XLA's product is faster on CPUs where the narrower of the two is the transposed one."""
-    return a.T @ b if a.shape[1] <= b.shape[1] else (b.T @ a).T
+def _narrow_product(a: Array, b: Array) -> Array:
+    """a.T b, or its transpose b.T a if b is narrower: on CPUs XLA is faster where the narrower one is transposed."""
+    return a.T @ b if a.shape[1] <= b.shape[1] else b.T @ a
 
 
 def _by_chunks(function: Callable[[Array], Array], x: Array, per_example: int) -> Array:
@@ -106,9 +107,9 @@ def _by_chunks(function: Callable[[Array], Array], x: Array, per_example: int) -
     shape = jax.eval_shape(function, x)
 
     def write(number: Array, out: Array) -> Array:
-        start = jnp.minimum(number * chunk, len(x) - chunk)  # the last chunk may overlap the one before
-        part = function(lax.dynamic_slice_in_dim(x, start, chunk))
-        return lax.dynamic_update_slice_in_dim(out, part, start, 0)
+        # A last chunk that would reach beyond the end is moved back, here and there, and overlaps the one before.
+        part = function(lax.dynamic_slice_in_dim(x, number * chunk, chunk))
+        return lax.dynamic_update_slice_in_dim(out, part, number * chunk, 0)
 
     return lax.fori_loop(0, chunks, write, jnp.zeros(shape.shape, shape.dtype))
 
@@ -241,10 +242,10 @@ def _winograd(x: Array, matrices: list[Array], geometry: Geometry) -> Array:
 
 
 def _winograd_products(x: Array, y: Array, geometry: Geometry) -> list[Array]:
-    """(B.T d).T (A y): the kernel's gradient before G.T."""
+    """(B.T d).T (A y), or its transpose (`_narrow_product`): the kernel's gradient before G.T."""
     y = _pad(y, ((0, 0), (0, _OUTPUTS * _tiles(geometry) - y.shape[2])))
     outputs = _combinations(_A_T.T, [y[:, :, i::_OUTPUTS].reshape(-1, y.shape[3]) for i in range(_OUTPUTS)])
-    return [_transposed_product(*pair) for pair in zip(_winograd_places(x, geometry), outputs, strict=True)]
+    return [_narrow_product(*pair) for pair in zip(_winograd_places(x, geometry), outputs, strict=True)]
 
 
 def _combinations(matrix: np.ndarray, arrays: list[Array]) -> list[Array]:
