@@ -53,8 +53,8 @@ def conv2d(
     of 4 million numbers, or of one example if those are more, where that is cheaper than making them twice. There,
     kernels 3 wide with stride 1, between 16 channels and more, use Winograd's minimal filtering along the width
     (Lavin & Gray 2016) if the output is at least 4 wide. It has half of the products; in float32 it rounds to a few
-    1e-6 of the largest value, where the plain sum stays below 1e-6, and an infinity makes NaN around it. Half precision
-    is summed in float32. On GPUs and TPUs `jax.default_matmul_precision` holds.
+    1e-6 of the largest value, where the plain sum does to about 1e-6, and an infinity makes NaN around it. Half
+    precision is summed in float32. On GPUs and TPUs `jax.default_matmul_precision` holds.
 
     `nn.conv2d` is the layer, `nn.convolution.conv2d` this function.
 
