@@ -9,6 +9,9 @@ from jaxnn.activations import sigmoid as sigmoid
 from jaxnn.activations import sign as sign
 from jaxnn.activations import softmax as softmax
 from jaxnn.activations import tanh as tanh
+from jaxnn.decoupled_optimizers import adamw as adamw
+from jaxnn.decoupled_optimizers import lion as lion
+from jaxnn.decoupled_optimizers import muon as muon
 from jaxnn.evaluation import evaluate as evaluate
 from jaxnn.image_layers import average_pool2d as average_pool2d
 from jaxnn.image_layers import conv2d as conv2d
@@ -42,6 +45,7 @@ from jaxnn.models import two_layer_net as two_layer_net
 from jaxnn.optimizers import adagrad as adagrad
 from jaxnn.optimizers import adam as adam
 from jaxnn.optimizers import momentum as momentum
+from jaxnn.optimizers import nesterov as nesterov
 from jaxnn.optimizers import rmsprop as rmsprop
 from jaxnn.optimizers import sgd as sgd
 from jaxnn.training import FitResult as FitResult

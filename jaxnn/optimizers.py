@@ -1,25 +1,36 @@
-"""Optimizers, each an `optax.GradientTransformation` written out from the textbook. Ordered by complexity.
+"""Optimizers, each an `optax.GradientTransformation` written out from its source. Ordered by complexity.
 
 `init(params)` makes the state, a NamedTuple in the textbook's letters; `update(grads, state, params)` returns
 what is added to the parameters, and the next state. They chain with optax, and optax's own can stand in their
 place. A `learning_rate` is a number, a traced scalar, or a schedule `step -> rate` such as optax's. The state is
-kept in float32 at least; updates come in the dtype of the gradients.
+kept in float32 at least; updates come in the dtype of the gradients. The tables of differences are tested, line
+by line, by the page `docs/optimizers.md`; the textbook is *Deep Learning from Scratch*.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
-from jaxnn._checks import Scalar, check_number
-from jaxnn._dtypes import at_least_float32
+from jaxnn._checks import Scalar, check_choice, check_number
+from jaxnn._transitions import (
+    Rate,
+    check_floating,
+    check_rate,
+    like,
+    map_leaves,
+    moving_mean,
+    one_minus_power,
+    rate_at,
+    root,
+    times,
+    zero_count,
+    zeros,
+)
 
-__all__ = ["adagrad", "adam", "momentum", "rmsprop", "sgd"]
-
-Rate: TypeAlias = Scalar | Callable[[Any], Any]
+__all__ = ["adagrad", "adam", "momentum", "nesterov", "rmsprop", "sgd"]
 
 
 class SGDState(NamedTuple):
@@ -29,7 +40,7 @@ class SGDState(NamedTuple):
 
 
 class MomentumState(NamedTuple):
-    """State of `momentum`."""
+    """State of `momentum` and `nesterov`."""
 
     count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
     v: PyTree  # velocity, structure of params
@@ -47,10 +58,12 @@ class RMSPropState(NamedTuple):
 
     count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
     h: PyTree  # moving mean of squared gradients, structure of params
+    m: PyTree | None  # moving mean of gradients where `centered`
+    v: PyTree | None  # velocity where there is momentum
 
 
 class AdamState(NamedTuple):
-    """State of `adam`."""
+    """State of `adam` and `adamw`."""
 
     count: Int[Array, ""]  # type: ignore[assignment]  # steps taken, t
     m: PyTree  # first moment, structure of params
@@ -62,10 +75,14 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
 
         W <- W - lr g
 
-    Equals `optax.sgd(lr)` and `torch.optim.SGD(lr)`.
+    Differs from    in                          removed by
+        optax       nothing                     optax.sgd(lr)
+        PyTorch     nothing                     torch.optim.SGD(params, lr)
+        textbook    nothing                     SGD(lr)
 
     Raises:
         ValueError: a `learning_rate` given as a number is negative or not finite.
+        TypeError: from `init`, for a leaf that is not floating point. So do all optimizers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> optimizer = nn.sgd(0.1)
@@ -73,16 +90,16 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
     >>> print(f"{update:.2f}")
     -0.20
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
 
     def init(params: PyTree) -> SGDState:
-        del params
-        return SGDState(_zero_count())
+        check_floating(params)
+        return SGDState(zero_count())
 
     def update(grads: PyTree, state: SGDState, params: PyTree = None) -> tuple[PyTree, SGDState]:
         del params
-        lr = _rate_at(learning_rate, state.count)
-        return _map(lambda g: -lr(g) * g, grads), SGDState(state.count + 1)
+        lr = rate_at(learning_rate, state.count)
+        return map_leaves(lambda g: -lr(g) * g, grads), SGDState(state.count + 1)
 
     return optax.GradientTransformation(init, update)
 
@@ -92,8 +109,14 @@ def momentum(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
 
         v <- a v - lr g,    W <- W + v        a = momentum, in [0, 1)
 
-    `optax.sgd(lr, momentum)` and `torch.optim.SGD` gather v <- a v + g and step by -lr v: the same path while
-    the rate is constant; when it changes, theirs rescales the whole velocity and this only what comes in.
+    Differs from    in                          removed by
+        optax       a rate that changes: its    optax.chain(optax.scale_by_learning_rate(schedule), optax.trace(a))
+                    step is lr v of v <- a v    is this; optax.chain(optax.trace(a), nn.sgd(schedule)) is optax's
+                    + g, so that a new rate     and PyTorch's. At a constant rate optax.sgd(lr, a) is the same
+                    rescales the old velocity
+        PyTorch     the same, under a           at a constant rate torch.optim.SGD(params, lr, a) is the same
+                    scheduler
+        textbook    nothing                     Momentum(lr, a)
 
     Raises:
         ValueError: `learning_rate` or `momentum` given as a number is out of range.
@@ -107,31 +130,82 @@ def momentum(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
     -0.20
     -0.38
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     check_number("momentum", momentum, at_least=0, below=1)
 
     def init(params: PyTree) -> MomentumState:
-        return MomentumState(_zero_count(), _map(_zeros, params))
+        check_floating(params)
+        return MomentumState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
         del params
-        lr = _rate_at(learning_rate, state.count)
-        v = _map(lambda v, g: _like(v, momentum) * v - lr(v) * _like(v, g), state.v, grads)
-        return _map(_like, grads, v), MomentumState(state.count + 1, v)
+        lr = rate_at(learning_rate, state.count)
+        v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * like(v, g), state.v, grads)
+        return map_leaves(like, grads, v), MomentumState(state.count + 1, v)
 
     return optax.GradientTransformation(init, update)
 
 
-def adagrad(learning_rate: Rate, eps: Scalar = 1e-7) -> optax.GradientTransformation:
-    """AdaGrad (Duchi, Hazan & Singer 2011, section 1.1).
+def nesterov(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTransformation:
+    """Nesterov's momentum (Nesterov 1983), at the point ahead (Sutskever et al. 2013, equations 3 and 4).
 
-        h <- h + g²,    W <- W - lr g / (sqrt(h) + eps)        h starts at 0
+        v <- a v - lr g,    W <- W + a v - lr g        a = momentum, in [0, 1); v the new one
 
-    `torch.optim.Adagrad` is the same with eps = 1e-10. `optax.adagrad` starts h at 0.1 and has eps under
-    the root, sqrt(h + eps): its first steps are far shorter for small gradients. `eps` is the textbook's.
+    W is where the velocity is about to lead, and so g is taken there. With the old v the step is
+    a² v - (1 + a) lr g.
+
+    Differs from    in                          removed by
+        optax       a rate that changes, as     optax.chain(optax.scale_by_learning_rate(schedule),
+                    in `momentum`               optax.trace(a, nesterov=True)) is this. At a constant rate
+                                                optax.sgd(lr, a, nesterov=True) is the same
+        PyTorch     the same, under a           at a constant rate torch.optim.SGD(params, lr, a, nesterov=True)
+                    scheduler                   is the same
+        textbook    nothing (an early printing  Nesterov(lr, a)
+                    moves v before it uses it)
 
     Raises:
-        ValueError: `learning_rate` or `eps` given as a number is out of range.
+        ValueError: `learning_rate` or `momentum` given as a number is out of range.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> optimizer = nn.nesterov(0.1, momentum=0.9)
+    >>> update, _ = optimizer.update(jnp.array(2.0), optimizer.init(jnp.array(1.0)))
+    >>> print(f"{update:.2f}")  # (1 + a) lr g
+    -0.38
+    """
+    check_rate(learning_rate)
+    check_number("momentum", momentum, at_least=0, below=1)
+
+    def init(params: PyTree) -> MomentumState:
+        check_floating(params)
+        return MomentumState(zero_count(), map_leaves(zeros, params))
+
+    def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
+        del params
+        lr = rate_at(learning_rate, state.count)
+        v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * like(v, g), state.v, grads)
+        step = map_leaves(lambda v, g: times(momentum, v) - lr(v) * like(v, g), v, grads)
+        return map_leaves(like, grads, step), MomentumState(state.count + 1, v)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adagrad(
+    learning_rate: Rate, eps: Scalar = 1e-7, *, initial_accumulator: Scalar = 0.0
+) -> optax.GradientTransformation:
+    """AdaGrad (Duchi, Hazan & Singer 2011, section 1.1).
+
+        h <- h + g²,    W <- W - lr g / (sqrt(h) + eps)        h starts at `initial_accumulator`
+
+    Differs from    in                          removed by
+        optax       h starts at 0.1, and eps    nn.adagrad(lr, eps=1e-20, initial_accumulator=0.1) and
+                    is under the root, sqrt(h   optax.adagrad(lr, eps=0.0); or nn.adagrad(lr, eps=1e-20) and
+                    + eps): the first steps     optax.adagrad(lr, initial_accumulator_value=0.0, eps=0.0)
+                    for small g are far shorter
+        PyTorch     eps = 1e-10                 torch.optim.Adagrad(params, lr, eps=1e-7)
+        textbook    nothing                     AdaGrad(lr)
+
+    Raises:
+        ValueError: `learning_rate`, `eps` or `initial_accumulator` given as a number is out of range.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> optimizer = nn.adagrad(0.1)
@@ -139,33 +213,56 @@ def adagrad(learning_rate: Rate, eps: Scalar = 1e-7) -> optax.GradientTransforma
     >>> print(f"{update:.2f}")  # the first step has length lr, whatever the gradient
     -0.10
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     check_number("eps", eps, above=0)
+    check_number("initial_accumulator", initial_accumulator, at_least=0)
 
     def init(params: PyTree) -> AdaGradState:
-        return AdaGradState(_zero_count(), _map(_zeros, params))
+        check_floating(params)
+        h = map_leaves(lambda W: zeros(W) + like(zeros(W), initial_accumulator), params)
+        return AdaGradState(zero_count(), h)
 
     def update(grads: PyTree, state: AdaGradState, params: PyTree = None) -> tuple[PyTree, AdaGradState]:
         del params
-        lr = _rate_at(learning_rate, state.count)
-        h = _map(lambda h, g: h + _like(h, g) ** 2, state.h, grads)
-        step = _map(lambda h, g: -lr(h) * _like(h, g) / (_sqrt(h) + _like(h, eps)), h, grads)
-        return _map(_like, grads, step), AdaGradState(state.count + 1, h)
+        lr = rate_at(learning_rate, state.count)
+        h = map_leaves(lambda h, g: h + like(h, g) ** 2, state.h, grads)
+        step = map_leaves(lambda h, g: -lr(h) * like(h, g) / (root(h) + like(h, eps)), h, grads)
+        return map_leaves(like, grads, step), AdaGradState(state.count + 1, h)
 
     return optax.GradientTransformation(init, update)
 
 
-def rmsprop(learning_rate: Rate, decay: Scalar = 0.99, eps: Scalar = 1e-7) -> optax.GradientTransformation:
-    """RMSprop (Tieleman & Hinton 2012, lecture 6.5).
+def rmsprop(
+    learning_rate: Rate,
+    decay: Scalar = 0.99,
+    eps: Scalar = 1e-7,
+    *,
+    momentum: Scalar = 0.0,
+    centered: bool = False,
+) -> optax.GradientTransformation:
+    """RMSprop (Tieleman & Hinton 2012, lecture 6.5); with momentum and centring, Graves 2013, equations 38 to 41.
 
-        h <- decay h + (1 - decay) g²,    W <- W - lr g / (sqrt(h) + eps)        h starts at 0
+        h <- decay h + (1 - decay) g²                       h starts at 0
+        W <- W - lr g / (sqrt(h) + eps)
 
-    `decay` and `eps` are the textbook's. `torch.optim.RMSprop` is the same with eps = 1e-8. `optax.rmsprop` has
-    decay = 0.9 and eps = 1e-8 under the root; `optax.rmsprop(lr, decay=0.99, eps=1e-7, eps_in_sqrt=False)`
-    equals this.
+        with momentum a:    v <- a v - lr g / (sqrt(h) + eps),    W <- W + v
+        centered:           m <- decay m + (1 - decay) g,    and h - m² under the root
+
+    Rounding can bring h - m² below 0, which counts as 0. `decay` and `eps` are the textbook's. Centred, it needs
+    an eps that suits the gradients: for one that hardly changes, eps is all that is left below the line.
+
+    Differs from    in                          removed by
+        optax       decay = 0.9, and eps =      optax.rmsprop(lr, decay=0.99, eps=1e-7, eps_in_sqrt=False)
+                    1e-8 under the root
+                    NaN where h < m²            nothing
+        PyTorch     eps = 1e-8                  torch.optim.RMSprop(params, lr, eps=1e-7)
+                    momentum gathers without    nothing under a scheduler; at a constant rate it is the same
+                    the rate
+                    NaN where h < m²            nothing
+        textbook    nothing                     RMSprop(lr)
 
     Raises:
-        ValueError: `learning_rate`, `decay` or `eps` given as a number is out of range.
+        ValueError: `learning_rate`, `decay`, `eps` or `momentum` given as a number is out of range.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> optimizer = nn.rmsprop(0.1)
@@ -173,19 +270,32 @@ def rmsprop(learning_rate: Rate, decay: Scalar = 0.99, eps: Scalar = 1e-7) -> op
     >>> print(f"{update:.2f}")  # lr / sqrt(1 - decay): the mean of squares starts at 0, uncorrected
     -1.00
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     check_number("decay", decay, at_least=0, below=1)
     check_number("eps", eps, above=0)
+    check_number("momentum", momentum, at_least=0, below=1)
+    has_velocity = isinstance(momentum, jax.Array) or momentum != 0
 
     def init(params: PyTree) -> RMSPropState:
-        return RMSPropState(_zero_count(), _map(_zeros, params))
+        check_floating(params)
+        h = map_leaves(zeros, params)
+        m = map_leaves(zeros, params) if centered else None
+        v = map_leaves(zeros, params) if has_velocity else None
+        return RMSPropState(zero_count(), h, m, v)
 
     def update(grads: PyTree, state: RMSPropState, params: PyTree = None) -> tuple[PyTree, RMSPropState]:
         del params
-        lr = _rate_at(learning_rate, state.count)
-        h = _map(lambda h, g: _like(h, decay) * h + _like(h, 1 - decay) * _like(h, g) ** 2, state.h, grads)
-        step = _map(lambda h, g: -lr(h) * _like(h, g) / (_sqrt(h) + _like(h, eps)), h, grads)
-        return _map(_like, grads, step), RMSPropState(state.count + 1, h)
+        lr = rate_at(learning_rate, state.count)
+        m, v = state.m, state.v
+        h = map_leaves(lambda h, g: moving_mean(decay, h, like(h, g) ** 2), state.h, grads)
+        spread = h
+        if centered:
+            m = map_leaves(lambda m, g: moving_mean(decay, m, like(m, g)), m, grads)
+            spread = map_leaves(lambda h, m: jnp.maximum(h - m**2, 0), h, m)
+        step = map_leaves(lambda h, g: -lr(h) * like(h, g) / (root(h) + like(h, eps)), spread, grads)
+        if has_velocity:
+            step = v = map_leaves(lambda v, step: times(momentum, v) + step, v, step)
+        return map_leaves(like, grads, step), RMSPropState(state.count + 1, h, m, v)
 
     return optax.GradientTransformation(init, update)
 
@@ -195,6 +305,8 @@ def adam(
     beta1: Scalar = 0.9,
     beta2: Scalar = 0.999,
     eps: Scalar = 1e-8,
+    *,
+    eps_beside: Literal["v_hat", "v"] = "v_hat",
 ) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015, algorithm 1), whose defaults these are.
 
@@ -202,11 +314,21 @@ def adam(
         v <- beta2 v + (1 - beta2) g²       v_hat = v / (1 - beta2^t)
         W <- W - lr m_hat / (sqrt(v_hat) + eps)
 
-    Equals `optax.adam` and `torch.optim.Adam`. The textbook adds eps = 1e-7 to sqrt(v) instead of
-    sqrt(v_hat), which matters only for gradients near eps.
+        eps_beside="v" (the end of its section 2):
+        W <- W - lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps)
+
+    The two differ only for gradients near eps, and most at the start. In float32 optax and PyTorch multiply by a
+    beta2 that is rounded, which makes their steps too short by up to 6e-6 of their length; here they are not.
+
+    Differs from    in                          removed by
+        optax       nothing but that rounding   optax.adam(lr)
+        PyTorch     nothing but that rounding   torch.optim.Adam(params, lr)
+        textbook    eps = 1e-7, added to        nn.adam(lr, eps=1e-7, eps_beside="v") is Adam(lr)
+                    sqrt(v)
 
     Raises:
-        ValueError: `learning_rate`, `beta1`, `beta2` or `eps` given as a number is out of range.
+        ValueError: `learning_rate`, `beta1`, `beta2` or `eps` given as a number is out of range, or `eps_beside`
+            is another word.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> optimizer = nn.adam(0.1)
@@ -214,62 +336,32 @@ def adam(
     >>> print(f"{update:.2f}")  # the first step has length lr, whatever the gradient
     -0.10
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     check_number("beta1", beta1, at_least=0, below=1)
     check_number("beta2", beta2, at_least=0, below=1)
     check_number("eps", eps, above=0)
+    check_choice("eps_beside", eps_beside, ["v_hat", "v"])
 
     def init(params: PyTree) -> AdamState:
-        m = _map(_zeros, params)
-        v = _map(_zeros, params)  # not `m` again: the state may be donated
-        return AdamState(_zero_count(), m, v)
+        check_floating(params)
+        m = map_leaves(zeros, params)
+        v = map_leaves(zeros, params)  # not `m` again: the state may be donated
+        return AdamState(zero_count(), m, v)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
         del params
-        count = state.count + 1
-        lr = _rate_at(learning_rate, state.count)
-        m = _map(lambda m, g: _like(m, beta1) * m + _like(m, 1 - beta1) * _like(m, g), state.m, grads)
-        v = _map(lambda v, g: _like(v, beta2) * v + _like(v, 1 - beta2) * _like(v, g) ** 2, state.v, grads)
+        t = state.count + 1
+        lr = rate_at(learning_rate, state.count)
+        m = map_leaves(lambda m, g: moving_mean(beta1, m, like(m, g)), state.m, grads)
+        v = map_leaves(lambda v, g: moving_mean(beta2, v, like(v, g) ** 2), state.v, grads)
 
         def step(m: Array, v: Array) -> Array:
-            t = count.astype(m.dtype)
-            m_hat = m / (1 - _like(m, beta1) ** t)
-            v_hat = v / (1 - _like(v, beta2) ** t)
-            return -lr(m) * m_hat / (_sqrt(v_hat) + _like(v, eps))
+            correction1, correction2 = one_minus_power(beta1, t, m), one_minus_power(beta2, t, v)
+            if eps_beside == "v":
+                return -lr(m) * root(correction2) / correction1 * m / (root(v) + like(v, eps))
+            m_hat, v_hat = m / correction1, v / correction2
+            return -lr(m) * m_hat / (root(v_hat) + like(v, eps))
 
-        return _map(_like, grads, _map(step, m, v)), AdamState(count, m, v)
+        return map_leaves(like, grads, map_leaves(step, m, v)), AdamState(t, m, v)
 
     return optax.GradientTransformation(init, update)
-
-
-_map = jax.tree.map
-
-
-def _check_rate(learning_rate: Any) -> None:
-    if not callable(learning_rate):
-        check_number("learning_rate", learning_rate, at_least=0)
-
-
-def _rate_at(learning_rate: Rate, count: Int[Array, ""]) -> Callable[[Array], Float[Array, ""]]:
-    """The rate of this step, in the dtype of the array it will meet."""
-    rate = learning_rate(count) if callable(learning_rate) else learning_rate
-    return lambda like: _like(like, rate)
-
-
-def _like(array: Array, value: Any) -> Array:
-    """A value in an array's dtype: a rate in float64 must not widen float32 parameters."""
-    return jnp.asarray(value, array.dtype)
-
-
-def _zeros(param: Array) -> Array:
-    """Zeros for the state, in float32 at least: bfloat16 would round 0.999 to 1, and forget nothing."""
-    return jnp.zeros(param.shape, at_least_float32(param.dtype))
-
-
-def _sqrt(h: Array) -> Array:
-    """The root, with slope 0 at 0: a gradient through a whole run meets weights that no example moves."""
-    return jnp.where(h > 0, jnp.sqrt(jnp.where(h > 0, h, 1)), 0)
-
-
-def _zero_count() -> Int[Array, ""]:
-    return jnp.zeros((), jnp.int32)

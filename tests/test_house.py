@@ -9,8 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "jaxnn"
 FLOORS = [
-    {"_checks", "_dtypes"},
-    {"_products", "convolution", "activations", "initializers", "losses", "metrics", "optimizers"},
+    {"_checks", "_dtypes", "_transitions"},
+    {
+        "_products",
+        "convolution",
+        "activations",
+        "initializers",
+        "losses",
+        "metrics",
+        "optimizers",
+        "decoupled_optimizers",
+    },
     {"layers", "image_layers", "sampling", "models", "evaluation", "training"},
     {"data", "checkpoint", "plotting", "runner", "progress", "config", "run_folder", "cli"},
 ]

@@ -1,0 +1,123 @@
+"""What the optimizers' transitions share: arithmetic in the dtype of the state, and sentences for bad input."""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxnn._checks import Scalar, check_number
+from jaxnn._dtypes import at_least_float32
+
+Rate: TypeAlias = Scalar | Callable[[Any], Any]
+RateLike: TypeAlias = Callable[[Array], Float[Array, ""]]
+Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree] | None
+
+map_leaves = jax.tree.map
+
+
+def check_rate(learning_rate: Any) -> None:
+    """Refuse a rate out of range; a schedule's rates are not known yet."""
+    if not callable(learning_rate):
+        check_number("learning_rate", learning_rate, at_least=0)
+
+
+def check_floating(params: PyTree) -> None:
+    """Refuse leaves that no small step can move: integers, booleans, complex numbers."""
+    for path, leaf in jax.tree.leaves_with_path(params):
+        kind = getattr(leaf, "dtype", type(leaf).__name__)
+        if not isinstance(leaf, float) and not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
+            raise TypeError(
+                f"params{jax.tree_util.keystr(path)} is {kind}; an optimizer moves floating-point leaves only "
+                "(leave this one out with optax.masked)"
+            )
+
+
+def zero_count() -> Int[Array, ""]:
+    """No step taken yet."""
+    return jnp.zeros((), jnp.int32)
+
+
+def zeros(param: Any) -> Array:
+    """Zeros for the state, in float32 at least: bfloat16 would round 0.999 to 1, and forget nothing."""
+    return jnp.zeros(jnp.shape(param), at_least_float32(jnp.result_type(param)))
+
+
+def like(array: Any, value: Any) -> Array:
+    """A value in an array's dtype: a rate in float64 must not widen float32 parameters."""
+    return jnp.asarray(value, jnp.result_type(array))
+
+
+def rate_at(learning_rate: Rate, count: Int[Array, ""]) -> RateLike:
+    """The rate of this step, in the dtype of the array it will meet."""
+    rate = learning_rate(count) if callable(learning_rate) else learning_rate
+    return lambda array: like(array, rate)
+
+
+def times(beta: Scalar, m: Array) -> Array:
+    """beta m, as m - (1 - beta) m: float32 keeps 1 - 0.999 a thousand times closer than 0.999 keeps it.
+
+    The product with a rounded beta would make every moving mean of 1000 steps too large by a hundred-thousandth.
+    """
+    return m - like(m, 1 - beta) * m
+
+
+def moving_mean(beta: Scalar, m: Array, g: Array) -> Array:
+    """beta m + (1 - beta) g."""
+    return times(beta, m) + like(m, 1 - beta) * g
+
+
+def one_minus_power(beta: Scalar, t: Int[Array, ""], m: Array) -> Float[Array, ""]:
+    """1 - beta^t in the dtype of m, by logarithms: the power itself rounds to a number near 1."""
+    if isinstance(beta, jax.Array):
+        log_beta = jnp.log1p(-like(m, 1 - beta))
+    else:
+        log_beta = like(m, math.log(beta) if beta else -np.inf)
+    return -jnp.expm1(t.astype(m.dtype) * log_beta)
+
+
+@jax.custom_jvp
+def root(h: Array) -> Array:
+    """The square root, with slope 0 at 0: a gradient through a whole run meets weights that no example moves."""
+    return jnp.sqrt(h)
+
+
+@root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (h,), (dh,) = primals, tangents
+    y = root(h)
+    return y, dh * jnp.where(h > 0, 0.5 / jnp.where(h > 0, y, 1), 0)
+
+
+def mask_over(mask: Mask, params: PyTree) -> PyTree:
+    """True or False for every leaf of params; without a mask, True for leaves of two axes or more."""
+    if mask is None:
+        return map_leaves(lambda W: jnp.ndim(W) >= 2, params)
+    chosen = mask(params) if callable(mask) else mask
+    for path, leaf in jax.tree.leaves_with_path(chosen):
+        if not isinstance(leaf, bool | np.bool_):
+            raise TypeError(f"mask{jax.tree_util.keystr(path)} must be True or False; got {leaf!r}")
+    try:
+        return jax.tree.broadcast(chosen, params)
+    except ValueError:
+        raise ValueError(
+            f"mask has the structure {jax.tree.structure(chosen)}; "
+            f"expected that of params or the beginning of it, {jax.tree.structure(params)}"
+        ) from None
+
+
+def decay(name: str, steps: PyTree, params: PyTree, lr: RateLike, weight_decay: Scalar, mask: Mask) -> PyTree:
+    """Each step minus lr lambda W, where the mask says so; lambda is `weight_decay`."""
+    if not isinstance(weight_decay, jax.Array) and weight_decay == 0:
+        return steps
+    if params is None:
+        raise ValueError(f"{name} decays the parameters themselves: call update(grads, state, params)")
+    return map_leaves(
+        lambda step, W, decays: step - lr(step) * like(step, weight_decay) * like(step, W) if decays else step,
+        steps,
+        params,
+        mask_over(mask, params),
+    )

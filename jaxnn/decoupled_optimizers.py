@@ -1,0 +1,300 @@
+"""Optimizers that decay the weights beside the gradient, not through it: `adamw`, `lion`, `muon`.
+
+What `jaxnn.optimizers` says holds here too. `update` needs the parameters, unless nothing decays.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxnn._checks import Scalar, check_number, check_size
+from jaxnn._transitions import (
+    Mask,
+    Rate,
+    check_floating,
+    check_rate,
+    decay,
+    like,
+    map_leaves,
+    mask_over,
+    moving_mean,
+    one_minus_power,
+    rate_at,
+    root,
+    times,
+    zero_count,
+    zeros,
+)
+from jaxnn.optimizers import AdamState, adam
+
+__all__ = ["adamw", "lion", "muon"]
+
+
+class LionState(NamedTuple):
+    """State of `lion`."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
+    m: PyTree  # moving mean of gradients, structure of params
+
+
+class MuonState(NamedTuple):
+    """State of `muon`."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]  # steps taken
+    B: PyTree  # momentum of the matrices; optax.MaskedNode() in place of the other leaves
+    rest: PyTree  # state of the rule for the other leaves
+
+
+def adamw(
+    learning_rate: Rate = 0.001,
+    beta1: Scalar = 0.9,
+    beta2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    weight_decay: Scalar = 0.01,
+    *,
+    mask: Mask = None,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
+
+        m, v, m_hat, v_hat as in `adam`
+        W <- W - lr (m_hat / (sqrt(v_hat) + eps) + lambda W)        lambda = weight_decay
+
+    The paper multiplies lambda by the schedule alone, not by the rate: its lambda is lr lambda here. `mask` says
+    which leaves decay: a tree of True and False, the beginning of one, or a function params -> tree. By default
+    those of two axes or more do, as in `l2_penalty`; biases and the scales of batch norm are left alone.
+
+    Differs from    in                          removed by
+        optax       weight_decay = 1e-4, and    nn.adamw(lr, mask=lambda params: jax.tree.map(lambda _: True, params))
+                    every leaf decays           is optax.adamw(lr, weight_decay=0.01)
+        PyTorch     every leaf decays           the same mask is torch.optim.AdamW(params, lr)
+        textbook    has none                    -
+
+    Raises:
+        ValueError: a number is out of range, `mask` does not fit, or `update` is not given the parameters.
+        TypeError: `mask` holds something else than True or False.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> optimizer = nn.adamw(0.1, weight_decay=0.5)
+    >>> params = {"W": jnp.array([[1.0]]), "b": jnp.array([1.0])}
+    >>> zero = {"W": jnp.array([[0.0]]), "b": jnp.array([0.0])}
+    >>> update, _ = optimizer.update(zero, optimizer.init(params), params)
+    >>> print(params["W"] + update["W"], params["b"] + update["b"])
+    [[0.95]] [1.]
+    """
+    check_rate(learning_rate)
+    check_number("beta1", beta1, at_least=0, below=1)
+    check_number("beta2", beta2, at_least=0, below=1)
+    check_number("eps", eps, above=0)
+    check_number("weight_decay", weight_decay, at_least=0)
+
+    def init(params: PyTree) -> AdamState:
+        check_floating(params)
+        mask_over(mask, params)  # a mask that does not fit is refused here
+        m = map_leaves(zeros, params)
+        v = map_leaves(zeros, params)  # not `m` again: the state may be donated
+        return AdamState(zero_count(), m, v)
+
+    def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
+        t = state.count + 1
+        lr = rate_at(learning_rate, state.count)
+        m = map_leaves(lambda m, g: moving_mean(beta1, m, like(m, g)), state.m, grads)
+        v = map_leaves(lambda v, g: moving_mean(beta2, v, like(v, g) ** 2), state.v, grads)
+
+        def step(m: Array, v: Array) -> Array:
+            m_hat, v_hat = m / one_minus_power(beta1, t, m), v / one_minus_power(beta2, t, v)
+            return -lr(m) * m_hat / (root(v_hat) + like(v, eps))
+
+        steps = decay("adamw", map_leaves(step, m, v), params, lr, weight_decay, mask)
+        return map_leaves(like, grads, steps), AdamState(t, m, v)
+
+    return optax.GradientTransformation(init, update)
+
+
+def lion(
+    learning_rate: Rate = 1e-4,
+    beta1: Scalar = 0.9,
+    beta2: Scalar = 0.99,
+    weight_decay: Scalar = 0.0,
+    *,
+    mask: Mask = None,
+) -> optax.GradientTransformation:
+    """Lion (Chen et al. 2023, algorithm 2): every entry moves by the rate, up or down.
+
+        c = beta1 m + (1 - beta1) g
+        W <- W - lr (sign(c) + lambda W)        lambda = weight_decay
+        m <- beta2 m + (1 - beta2) g
+
+    The paper advises a rate 3 to 10 times smaller than AdamW's, and a lambda as many times larger. `mask` says
+    which leaves decay, as in `adamw`. A c of 0 moves nothing; near 0 rounding decides, and two right programs
+    can part there by 2 lr.
+
+    Differs from    in                          removed by
+        optax       weight_decay = 1e-3, and    nn.lion(lr, mask=lambda params: jax.tree.map(lambda _: True, params),
+                    every leaf decays           weight_decay=1e-3) is optax.lion(lr)
+        PyTorch     has none                    -
+        textbook    has none                    -
+
+    Raises:
+        ValueError: a number is out of range, `mask` does not fit, or `update` is not given the parameters.
+        TypeError: `mask` holds something else than True or False.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> optimizer = nn.lion(0.1)
+    >>> update, _ = optimizer.update(jnp.array([2.0, 0.0, -1e-9]), optimizer.init(jnp.ones(3)))
+    >>> print(update)
+    [-0.1 -0.   0.1]
+    """
+    check_rate(learning_rate)
+    check_number("beta1", beta1, at_least=0, below=1)
+    check_number("beta2", beta2, at_least=0, below=1)
+    check_number("weight_decay", weight_decay, at_least=0)
+
+    def init(params: PyTree) -> LionState:
+        check_floating(params)
+        mask_over(mask, params)  # a mask that does not fit is refused here
+        return LionState(zero_count(), map_leaves(zeros, params))
+
+    def update(grads: PyTree, state: LionState, params: PyTree = None) -> tuple[PyTree, LionState]:
+        lr = rate_at(learning_rate, state.count)
+        steps = map_leaves(lambda m, g: -lr(m) * jnp.sign(moving_mean(beta1, m, like(m, g))), state.m, grads)
+        steps = decay("lion", steps, params, lr, weight_decay, mask)
+        m = map_leaves(lambda m, g: moving_mean(beta2, m, like(m, g)), state.m, grads)
+        return map_leaves(like, grads, steps), LionState(state.count + 1, m)
+
+    return optax.GradientTransformation(init, update)
+
+
+def muon(
+    learning_rate: Rate = 0.001,
+    momentum: Scalar = 0.95,
+    weight_decay: Scalar = 0.0,
+    *,
+    nesterov: bool = True,
+    steps: Scalar = 5,
+    consistent_rms: Scalar | None = 0.2,
+    mask: Mask = None,
+    rest: optax.GradientTransformation | None = None,
+) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024): momentum, made orthogonal. For matrices; other leaves follow another rule.
+
+        B <- a B + g                                a = momentum, in [0, 1)
+        X = g + a B  (`nesterov`),  else B
+        X <- X / |X|,  then `steps` times           |X| the root of the sum of squares
+            A = X X',    X <- 3.4445 X + (-4.7750 A + 2.0315 A²) X
+        W <- W - lr (s X + lambda W)                lambda = weight_decay
+        s = consistent_rms sqrt(max(rows, columns)),  or for None  sqrt(max(1, columns / rows))
+
+    The steps of Newton and Schulz bring all singular values of X near 1, between 0.7 and 1.2. `consistent_rms`
+    gives a step the size of Adam's (Liu et al. 2025, equation 4), so that one rate suits both rules; None is
+    Jordan's own scale, for W[in, out]. A kernel [h, w, in, out] is seen as a matrix [h w in, out]. `mask` says
+    which leaves are made orthogonal, and decay: by default those of two axes or more. The others follow `rest`,
+    by default `adam(learning_rate)`. Biases and scales belong there, and by the authors' advice the first and
+    the last layer too.
+
+    Differs from    in                          removed by
+        optax       consistent_rms = None       optax.contrib.muon(lr, consistent_rms=0.2, nesterov=False) is
+                    matrices of two axes only   nn.muon(lr, nesterov=False); kernels there need
+                                                muon_weight_dimension_numbers
+                    `nesterov` corrects the     nothing; it fades as 0.95^t
+                    start of B and of g
+        PyTorch     weight_decay = 0.1, Jordan's    torch.optim.Muon(params, lr, weight_decay=0.0,
+                    scale for W[out, in]        adjust_lr_fn="match_rms_adamw")
+                    products in bfloat16        nothing: it is off by some hundredths
+                    refuses all but matrices    give the rest to another optimizer
+        textbook    has none                    -
+
+    Raises:
+        ValueError: a number is out of range, `mask` does not fit or names a leaf of fewer than two axes, or
+            `update` is not given the parameters while weights decay.
+        TypeError: `mask` holds something else than True or False.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> optimizer = nn.muon(0.1)
+    >>> params = {"W": jnp.eye(4), "b": jnp.ones(4)}
+    >>> update, _ = optimizer.update({"W": 3 * jnp.eye(4), "b": jnp.ones(4)}, optimizer.init(params))
+    >>> print(f"{update['W'][0, 0]:.3f} {update['b'][0]:.3f}")  # about lr 0.2 sqrt(4), and Adam's first step
+    -0.031 -0.100
+    """
+    check_rate(learning_rate)
+    check_number("momentum", momentum, at_least=0, below=1)
+    check_number("weight_decay", weight_decay, at_least=0)
+    if isinstance(steps, int):
+        check_size("steps", steps)
+    if consistent_rms is not None:
+        check_number("consistent_rms", consistent_rms, above=0)
+    other = adam(learning_rate) if rest is None else rest
+
+    def init(params: PyTree) -> MuonState:
+        check_floating(params)
+        is_matrix = mask_over(mask, params)
+        _check_matrices(is_matrix, params)
+        matrices, others = _part(is_matrix, params)
+        return MuonState(zero_count(), map_leaves(zeros, matrices), other.init(others))
+
+    def update(grads: PyTree, state: MuonState, params: PyTree = None) -> tuple[PyTree, MuonState]:
+        is_matrix = map_leaves(lambda B: not _is_masked(B), state.B, is_leaf=_is_masked)
+        matrix_grads, other_grads = _part(is_matrix, grads)
+        matrices, others = (None, None) if params is None else _part(is_matrix, params)
+        lr = rate_at(learning_rate, state.count)
+        B = map_leaves(lambda B, g: times(momentum, B) + like(B, g), state.B, matrix_grads)
+        X = map_leaves(lambda B, g: times(momentum, B) + like(B, g), B, matrix_grads) if nesterov else B
+        X = map_leaves(lambda X: -lr(X) * _scale(X, consistent_rms) * _orthogonal(X, steps), X)
+        X = map_leaves(like, matrix_grads, decay("muon", X, matrices, lr, weight_decay, mask=True))
+        other_steps, other_state = other.update(other_grads, state.rest, others)
+        updates = map_leaves(lambda is_matrix, X, step: X if is_matrix else step, is_matrix, X, other_steps)
+        return updates, MuonState(state.count + 1, B, other_state)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _orthogonal(X: Float[Array, "*kernel in out"], steps: Scalar) -> Float[Array, "*kernel in out"]:
+    """The matrix with the singular vectors of X and singular values near 1."""
+    rows, columns = _rows_and_columns(X)
+    matrix = X.reshape(rows, columns)
+    wide = matrix.T if rows > columns else matrix  # the smaller of X X' and X' X
+    # The largest entry first: the square of a number below 1e-19 is 0 in float32, and above 1e19 infinite.
+    largest = jnp.max(jnp.abs(wide), initial=0)
+    wide = wide / jnp.where(largest > 0, largest, 1)
+    wide = wide / jnp.maximum(root(jnp.sum(wide**2)), 1)  # at least 1, but for X = 0
+
+    def newton_schulz(_: Any, X: Array) -> Array:
+        A = X @ X.T
+        return 3.4445 * X + (-4.7750 * A + 2.0315 * (A @ A)) @ X
+
+    wide = jax.lax.fori_loop(0, steps, newton_schulz, wide)
+    return (wide.T if rows > columns else wide).reshape(X.shape)
+
+
+def _scale(X: Float[Array, "*kernel in out"], consistent_rms: Scalar | None) -> Float[Array, ""]:
+    rows, columns = _rows_and_columns(X)
+    if consistent_rms is None:
+        return like(X, max(1, columns / max(rows, 1)) ** 0.5)
+    return like(X, consistent_rms) * max(rows, columns) ** 0.5
+
+
+def _rows_and_columns(X: Array) -> tuple[int, int]:
+    return math.prod(X.shape[:-1]), X.shape[-1]
+
+
+def _check_matrices(is_matrix: PyTree, params: PyTree) -> None:
+    for (path, leaf), chosen in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(is_matrix), strict=True):
+        if chosen and jnp.ndim(leaf) < 2:
+            raise ValueError(
+                f"params{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}; muon makes only leaves of two axes "
+                "or more orthogonal (mask must say False there)"
+            )
+
+
+def _part(is_matrix: PyTree, tree: PyTree) -> tuple[PyTree, PyTree]:
+    """The matrices and the other leaves, each with `optax.MaskedNode()` in place of the other kind."""
+    matrices = map_leaves(lambda chosen, leaf: leaf if chosen else optax.MaskedNode(), is_matrix, tree)
+    others = map_leaves(lambda chosen, leaf: optax.MaskedNode() if chosen else leaf, is_matrix, tree)
+    return matrices, others
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
