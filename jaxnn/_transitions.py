@@ -58,7 +58,7 @@ def rate_at(learning_rate: Rate, count: Int[Array, ""]) -> RateLike:
 
 
 def times(beta: Scalar, m: Array) -> Array:
-    """beta m, as m - (1 - beta) m: float32 keeps 1 - 0.999 a thousand times closer than 0.999 keeps it.
+    """The product beta m, as m - (1 - beta) m: float32 keeps 1 - 0.999 a thousand times closer than 0.999 keeps it.
 
     The product with a rounded beta would make every moving mean of 1000 steps too large by a hundred-thousandth.
     """
@@ -66,7 +66,7 @@ def times(beta: Scalar, m: Array) -> Array:
 
 
 def moving_mean(beta: Scalar, m: Array, g: Array) -> Array:
-    """beta m + (1 - beta) g."""
+    """The moving mean beta m + (1 - beta) g."""
     return times(beta, m) + like(m, 1 - beta) * g
 
 
