@@ -111,7 +111,8 @@ def mask_over(mask: Mask, params: PyTree) -> PyTree:
 
 def decay(name: str, steps: PyTree, params: PyTree, lr: RateLike, weight_decay: Scalar, mask: Mask) -> PyTree:
     """Each step minus lr lambda W, where the mask says so; lambda is `weight_decay`."""
-    if not isinstance(weight_decay, jax.Array) and weight_decay == 0:
+    is_zero = not isinstance(weight_decay, jax.Array) and weight_decay == 0
+    if is_zero or not jax.tree.leaves(steps):
         return steps
     if params is None:
         raise ValueError(f"{name} decays the parameters themselves: call update(grads, state, params)")
