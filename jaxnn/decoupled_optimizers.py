@@ -222,7 +222,7 @@ def muon(
     check_rate(learning_rate)
     check_number("momentum", momentum, at_least=0, below=1)
     check_number("weight_decay", weight_decay, at_least=0)
-    if isinstance(steps, int):
+    if not isinstance(steps, jax.Array):
         check_size("steps", steps)
     if consistent_rms is not None:
         check_number("consistent_rms", consistent_rms, above=0)
