@@ -13,6 +13,11 @@ from jaxnn.decoupled_optimizers import adamw as adamw
 from jaxnn.decoupled_optimizers import lion as lion
 from jaxnn.decoupled_optimizers import muon as muon
 from jaxnn.evaluation import evaluate as evaluate
+from jaxnn.gradient_check import check_gradients as check_gradients
+from jaxnn.gradient_report import GradientError as GradientError
+from jaxnn.gradient_report import GradientReport as GradientReport
+from jaxnn.gradient_report import LeafReport as LeafReport
+from jaxnn.gradients import numerical_gradient as numerical_gradient
 from jaxnn.image_layers import average_pool2d as average_pool2d
 from jaxnn.image_layers import conv2d as conv2d
 from jaxnn.image_layers import max_pool2d as max_pool2d

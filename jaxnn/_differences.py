@@ -30,7 +30,8 @@ class Judged(NamedTuple):
     error: Float[np.ndarray, " entries"]  # how far it may be off
     left: Float[np.ndarray, " entries"]  # slopes on both sides where they differ most
     right: Float[np.ndarray, " entries"]
-    is_kink: Bool[np.ndarray, " entries"]
+    has_kink: Bool[np.ndarray, " entries"]  # whether f has one there
+    is_kink: Bool[np.ndarray, " entries"]  # and the gradient is one that a kink allows
     is_wrong: Bool[np.ndarray, " entries"]
 
 
@@ -66,15 +67,13 @@ def judge(values: Values, analytic: Float[np.ndarray, " entries"], rounding: flo
     The gradient is right if it equals the central difference at the surest step: where it changes least from one step
     to the next, rounding included. Where f is smooth, the difference of its slopes on both sides, right - left = h f'',
     falls with the step. Where a step reaches over a kink it does not: it stays as it is, or vanishes at once when a
-    shorter step no longer reaches. Then the gradient is right, too, if it equals the difference over any one step that
-    tells it to a twentieth, as a step does that no longer reaches; or if it lies between the two slopes at every step.
+    shorter step no longer reaches. Then the gradient may lie between the two slopes instead, at every step.
     """
     noises = noise(rounding, np.minimum(values.up, values.down))
     differences = central(values)
     # Twice what changed is safe even where differences fall in proportion to the step.
     errors = 2 * np.abs(np.diff(differences, axis=1)) + noises[:, :-1]
-    errors = np.where(np.isnan(errors), np.inf, errors)
-    rows, surest = np.arange(len(errors)), errors.argmin(axis=1)
+    rows, surest = np.arange(len(errors)), np.where(np.isnan(errors), np.inf, errors).argmin(axis=1)
     numerical, error = differences[rows, surest], errors[rows, surest]
     is_right = relative_error(numerical, analytic, error, rtol) <= rtol
 
@@ -86,20 +85,18 @@ def judge(values: Values, analytic: Float[np.ndarray, " entries"], rounding: flo
     surprise = np.abs(jump[:, :-1] - _RATIO * jump[:, 1:])
     expected = np.abs(jump[:, :-1]) / 4 + (slack[:, :-1] + _RATIO * slack[:, 1:]) / 2
     has_kink = (surprise > expected).any(axis=1)
-    above_both = analytic[:, None] > np.maximum(left, right) + slack
-    below_both = analytic[:, None] < np.minimum(left, right) - slack
-    is_between = ~(above_both | below_both).any(axis=1)
-    wanted, shown = analytic[:, None], differences[:, :-1]
-    is_told = errors <= np.maximum(np.abs(shown), np.abs(wanted)) / 20
-    is_short = (is_told & (relative_error(shown, wanted, errors, rtol) <= rtol)).any(axis=1)
+    is_below = analytic[:, None] <= np.maximum(left, right) + slack
+    is_above = analytic[:, None] >= np.minimum(left, right) - slack
+    is_between = (is_below & is_above).all(axis=1)
 
     sharpest = np.where(np.isnan(jump), -1, np.abs(jump)).argmax(axis=1)
-    is_kink = has_kink & (is_right | is_between | is_short)
+    is_kink = has_kink & (is_right | is_between)
     return Judged(
         numerical,
         error,
-        left[rows, sharpest],
-        right[rows, sharpest],
+        left=left[rows, sharpest],
+        right=right[rows, sharpest],
+        has_kink=has_kink,
         is_kink=is_kink,
         is_wrong=~(is_right | is_kink),
     )

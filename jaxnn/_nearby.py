@@ -16,7 +16,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jaxtyping import Array, Float, Int, PyTree
 
-__all__ = ["bytes_of_one_evaluation", "dtypes_on_the_way", "nearby"]
+__all__ = ["bytes_of_one_evaluation", "narrower_dtype", "nearby"]
 
 
 class _Perturbed(NamedTuple):
@@ -121,10 +121,9 @@ def bytes_of_one_evaluation(traced: ClosedJaxpr) -> int:
     return sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in avals if hasattr(aval, "shape"))
 
 
-def dtypes_on_the_way(traced: ClosedJaxpr, dtype: Any) -> list[str]:
-    """The floating dtypes narrower than `dtype` in which a function computes what depends on its arguments."""
-    found = set(_narrower(traced.jaxpr, [True] * len(traced.jaxpr.invars), jnp.finfo(dtype).bits))
-    return sorted(found)
+def narrower_dtype(traced: ClosedJaxpr, dtype: Any) -> str:
+    """A floating dtype narrower than `dtype` in which a function computes what depends on its arguments, or ""."""
+    return next(_narrower(traced.jaxpr, [True] * len(traced.jaxpr.invars), jnp.finfo(dtype).bits), "")
 
 
 def _narrower(jaxpr: Jaxpr, depending: Sequence[bool], bits: int) -> Iterator[str]:

@@ -1,19 +1,20 @@
 """The audit: `jax.grad` against central differences in float64, entry by entry."""
 
-import itertools
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from jaxnn._checks import Scalar, check_callable, check_number, check_size, is_concrete
 from jaxnn._differences import Values, central, judge, ladder, noise, relative_error
-from jaxnn._nearby import dtypes_on_the_way, nearby
+from jaxnn._gradient_subject import NOT_DETERMINISTIC, Subject, prepare
 from jaxnn.gradient_report import GradientReport, Kink, LeafReport
-from jaxnn.gradients import as_entries, check_one_number, entries_at_once, join, leaf_names
+from jaxnn.gradients import as_entries
 
 __all__ = ["check_gradients"]
 
@@ -62,8 +63,9 @@ def check_gradients(
 
     Raises:
         TypeError: `f` does not return one real number, or a leaf is not floating point.
-        ValueError: `f` is not finite at `params`, is not deterministic (dropout without a fixed key), or is checked
-            under `jit`; an option out of range; a `gradient` of another structure.
+        ValueError: `f` is not finite at `params`, is not deterministic (dropout without a fixed key), computes in a
+            narrower dtype than the check, or is checked under `jit`; an option out of range; a `gradient` of another
+            structure.
 
     After the textbook's gradient check (*Deep Learning from Scratch*, section 5.7.3).
 
@@ -101,44 +103,28 @@ def check_gradients(
         random = np.random.default_rng(seed)
         chosen = _choose([leaf.size for leaf in jax.tree.leaves(params)], sample, random)
         try:
-            subject = _prepare(f, gradient, params, args, points=2 * sum(map(len, chosen)))
+            subject = prepare(f, gradient, params, args, points=2 * sum(map(len, chosen)))
         except jax.errors.UnexpectedTracerError as error:
-            raise ValueError(_NOT_DETERMINISTIC.format("it changes something outside itself")) from error
-        eps = float(np.finfo(dtype).eps)
-        h = float(np.cbrt(eps) if step is None else step)
-        check = _Check(subject, h, ladder(h, eps), _rounding(subject, h), float(rtol))
-        return _audit(check, chosen, directions, random)
+            raise ValueError(NOT_DETERMINISTIC.format("it changes something outside itself")) from error
+        h = float(np.cbrt(np.finfo(dtype).eps) if step is None else step)
+        return _audit(_check(subject, h, float(rtol), random), chosen, directions, random)
 
 
-_NOT_DETERMINISTIC = "f is not deterministic: {} from one call to the next (is it dropout without a fixed key?)"
 # Points at which the rounding of f is measured.
 _POINTS = 16
 # Doubtful entries to look at before it is plain that there is no kink among them.
 _MANY = 500
 
 
-class _Subject(NamedTuple):
-    """A function near `params`, and its gradient there. Entries are counted through all leaves."""
-
-    names: list[str]  # of the leaves
-    shapes: list[tuple[int, ...]]
-    starts: list[int]  # of the leaves among the entries, and where the last one ends
-    entries: np.ndarray  # params in one row
-    analytic: np.ndarray  # the gradient to be checked
-    value: float  # f(params)
-    at: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (entries, offsets) -> f with one of them moved
-    along: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (direction, distances) -> f(params + distance direction)
-    notes: tuple[str, ...]
-
-
 class _Check(NamedTuple):
     """How a subject is checked."""
 
-    subject: _Subject
+    subject: Subject
     h: float  # step for entries of size 1 and below
     ladder: np.ndarray  # the steps at which doubtful entries are looked at again
     rounding: float  # of f
     rtol: float
+    beside: Callable[[], Subject]  # the same function at a random point nearby
 
 
 class _Findings(NamedTuple):
@@ -150,6 +136,7 @@ class _Findings(NamedTuple):
     analytic: np.ndarray
     left: np.ndarray  # slopes on both sides
     right: np.ndarray
+    has_kink: np.ndarray
     is_kink: np.ndarray
     is_wrong: np.ndarray
 
@@ -177,89 +164,15 @@ def _choose(sizes: list[int], sample: int | None, random: np.random.Generator) -
     ]
 
 
-def _prepare(
-    f: Callable[..., Any],
-    gradient: Callable[..., PyTree] | None,
-    params: PyTree,
-    args: tuple[Any, ...],
-    points: int,
-) -> _Subject:
-    # Arrays are arguments of the compiled programs, not constants of theirs; what is no array stays outside.
-    parts, structure = jax.tree.flatten(args)
-    is_array = [isinstance(part, np.ndarray | jax.Array) for part in parts]
-    arrays = [part for part, dynamic in zip(parts, is_array, strict=True) if dynamic]
-
-    def g(params: PyTree, arrays: list[Array]) -> Any:
-        given = iter(arrays)
-        merged = [next(given) if dynamic else part for part, dynamic in zip(parts, is_array, strict=True)]
-        return f(params, *jax.tree.unflatten(structure, merged))
-
-    check_one_number(g, params, arrays)
-    if gradient is None:
-        value, grads = jax.jit(jax.value_and_grad(g))(params, arrays)
-    else:
-        value, grads = jax.jit(g)(params, arrays), gradient(params, *args)
-        _check_alike(grads, params)
-    if not np.isfinite(value):
-        raise ValueError(f"f is {value} at these params; a gradient can be checked where f is finite")
-
-    leaves, leaf_structure = jax.tree.flatten(params)
-    starts = [0, *itertools.accumulate(leaf.size for leaf in leaves)]
-    points = max(_POINTS, min(points, 2 * entries_at_once(lambda params: g(params, arrays), params)))
-
-    @jax.jit
-    def with_one_moved(params: PyTree, arrays: list[Array], index: Array, offset: Array) -> Array:
-        return jax.vmap(nearby(lambda params: g(params, arrays), params))(index, offset)
-
-    @jax.jit
-    def with_all_moved(params: PyTree, arrays: list[Array], direction: PyTree, distances: Array) -> Array:
-        def with_moved(distance: Array) -> Array:
-            return g(jax.tree.map(lambda p, d: p + distance * d, params, direction), arrays)
-
-        return jax.lax.map(with_moved, distances)
-
-    def at(index: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        missing = (
-            -len(index) % points if len(index) else points
-        )  # all chunks are of one size, so that one program serves them all
-        chunks = (np.pad(part, (0, missing)).reshape(-1, points) for part in (index, offset))
-        found = [np.asarray(with_one_moved(params, arrays, *chunk)) for chunk in zip(*chunks, strict=True)]
-        return np.concatenate(found)[: len(index)].astype(np.float64)
-
-    def along(direction: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        parts = [direction[a : a + leaf.size].reshape(leaf.shape) for a, leaf in zip(starts, leaves, strict=False)]
-        return np.asarray(
-            with_all_moved(params, arrays, jax.tree.unflatten(leaf_structure, parts), distances), np.float64
-        )
-
-    entries = np.asarray(join(leaves))
-    narrower = dtypes_on_the_way(jax.make_jaxpr(lambda params: g(params, arrays))(params), entries.dtype)
-    notes = tuple(
-        f"f computes in {name} on its way; what comes from there is noise to a difference" for name in narrower
-    )
-    analytic = np.asarray(join(jax.tree.leaves(grads)), np.float64)
-    names, shapes = leaf_names(params), [leaf.shape for leaf in leaves]
-    subject = _Subject(names, shapes, starts, entries, analytic, float(value), at, along, notes)
-
-    (again,) = at(np.zeros(1, int), np.zeros(1, entries.dtype))
-    # Another program rounds otherwise: only more than that is worth two compilations.
-    if not np.isclose(again, subject.value, rtol=1e3 * np.finfo(entries.dtype).eps, atol=0):
-        first, second = (float(jax.jit(lambda *given: g(*given))(params, arrays)) for _ in range(2))
-        if first != second:
-            raise ValueError(_NOT_DETERMINISTIC.format(f"it gave {first:.6g} and {second:.6g}"))
-    return subject
+def _check(subject: Subject, h: float, rtol: float, random: np.random.Generator) -> _Check:
+    # Far enough for every step to leave the kinks at params behind.
+    shift = 100 * h * np.maximum(np.abs(subject.entries), 1) * random.normal(size=len(subject.entries))
+    moved = (subject.entries + shift).astype(subject.entries.dtype)
+    steps = ladder(h, float(np.finfo(subject.entries.dtype).eps))
+    return _Check(subject, h, steps, _rounding(subject, h), rtol, functools.cache(lambda: subject.elsewhere(moved)))
 
 
-def _check_alike(grads: PyTree, params: PyTree) -> None:
-    expected, found = jax.tree.structure(params), jax.tree.structure(grads)
-    if found != expected:  # type: ignore[operator]
-        raise ValueError(f"gradient returned the structure {found}; expected that of params, {expected}")
-    for name, grad, param in zip(leaf_names(params), jax.tree.leaves(grads), jax.tree.leaves(params), strict=True):
-        if np.shape(grad) != param.shape:
-            raise ValueError(f"gradient returned shape {np.shape(grad)} for {name}; expected {param.shape}")
-
-
-def _rounding(subject: _Subject, h: float) -> float:
+def _rounding(subject: Subject, h: float) -> float:
     """How much rounding moves f: seen in how unevenly it goes over a distance at which any curve is straight."""
     least = float(np.finfo(subject.entries.dtype).eps) * abs(subject.value)
     steepest = int(np.argmax(np.abs(np.nan_to_num(subject.analytic))))
@@ -274,7 +187,7 @@ def _audit(check: _Check, chosen: list[np.ndarray], directions: int, random: np.
     everything = np.arange(len(subject.entries))
     starts = subject.starts[: len(chosen)]
     entries = _check_entries(check, np.concatenate([own + start for own, start in zip(chosen, starts, strict=True)]))
-    leaves = []
+    leaves: list[LeafReport] = []
     for own, name, shape, start, end in zip(
         chosen, subject.names, subject.shapes, subject.starts[:-1], subject.starts[1:], strict=True
     ):
@@ -288,21 +201,54 @@ def _audit(check: _Check, chosen: list[np.ndarray], directions: int, random: np.
         leaves.append(_leaf_report("all leaves", (), 0, 0, _joined(along), directions, check.rtol))
     resolution = float(noise(check.rounding, np.array([check.h]))[0])
     dtype = subject.entries.dtype.name
-    return GradientReport(tuple(leaves), subject.value, dtype, check.h, resolution, check.rtol, subject.notes)
+    report = GradientReport(tuple(leaves), subject.value, dtype, check.h, resolution, check.rtol)
+    if subject.narrower and not (report.ok and sum(len(leaf.kinks) for leaf in leaves) == 0):
+        raise ValueError(
+            f"f computes in {subject.narrower} on its way from params, and differences of that are noise in {dtype}: "
+            "give the arrays that it finds in its surroundings as args, which are widened, or use dtype=jnp.float32"
+        )
+    return report
+
+
+def _past_kinks(check: _Check, found: _Findings, again: Callable[[Subject, np.ndarray], _Findings]) -> _Findings:
+    """Where f has kinks, look at what seems wrong a second time, from a point beside them.
+
+    Slopes of many units of which some are just below 0 and some just above, nearer than any step resolves, need not lie
+    on either side of the gradient. If the gradient is right beside the kinks, it is the kinks that are in the way.
+    """
+    wrong = np.flatnonzero(found.is_wrong & np.isfinite(found.analytic))
+    if len(wrong) and found.has_kink.any():
+        found.is_wrong[wrong] = again(check.beside(), wrong).is_wrong
+        found.is_kink[wrong] = ~found.is_wrong[wrong]
+    return found
 
 
 def _check_entries(check: _Check, entry: np.ndarray) -> _Findings:
+    found = _compare_entries(check, check.subject, entry)
+    return _past_kinks(check, found, lambda beside, some: _compare_entries(check, beside, entry[some]))
+
+
+def _compare_entries(check: _Check, subject: Subject, entry: np.ndarray) -> _Findings:
     """Each entry by one central difference; those that do not agree, by the whole ladder of steps."""
-    subject = check.subject
     p, analytic = subject.entries[entry][:, None], subject.analytic[entry]
     steps = check.h * np.maximum(np.abs(p), 1)
     numerical = central(_moved(subject, entry, p, steps))[:, 0]
     error = noise(check.rounding, steps[:, 0])
-    nowhere = np.zeros(len(entry), bool)
-    found = _Findings(entry, numerical, error, analytic, numerical.copy(), numerical.copy(), nowhere, nowhere.copy())
     doubtful = np.flatnonzero(relative_error(numerical, analytic, error, check.rtol) > check.rtol)
+    nowhere = np.zeros(len(entry), bool)
+    found = _Findings(
+        entry,
+        numerical,
+        error,
+        analytic,
+        left=numerical.copy(),
+        right=numerical.copy(),
+        has_kink=nowhere.copy(),
+        is_kink=nowhere.copy(),
+        is_wrong=nowhere,
+    )
     found.is_wrong[doubtful] = True
-    # If many are doubtful and no kink is among the first of them, the gradient is simply wrong.
+    # If many are doubtful and none of the first of them is let off, the gradient is simply wrong.
     for some in (doubtful[:_MANY], doubtful[_MANY:]):
         values = _moved(subject, entry[some], p[some], steps[some] * check.ladder / check.h)
         for name, part in judge(values, analytic[some], check.rounding, check.rtol)._asdict().items():
@@ -312,7 +258,7 @@ def _check_entries(check: _Check, entry: np.ndarray) -> _Findings:
     return found
 
 
-def _moved(subject: _Subject, entry: np.ndarray, p: np.ndarray, steps: np.ndarray) -> Values:
+def _moved(subject: Subject, entry: np.ndarray, p: np.ndarray, steps: np.ndarray) -> Values:
     """The function with each entry moved up and down by each of its steps, as far as its rounding lets it."""
     steps = steps.astype(p.dtype)
     up, down = (p + steps) - p, p - (p - steps)
@@ -340,8 +286,12 @@ def _signs(support: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _check_direction(check: _Check, support: np.ndarray, signs: np.ndarray) -> _Findings:
+    found = _compare_direction(check, check.subject, support, signs)
+    return _past_kinks(check, found, lambda beside, _: _compare_direction(check, beside, support, signs))
+
+
+def _compare_direction(check: _Check, subject: Subject, support: np.ndarray, signs: np.ndarray) -> _Findings:
     """The derivative along a direction of length 1 through the entries of the support."""
-    subject = check.subject
     direction = np.zeros_like(subject.entries)
     direction[support] = signs / np.sqrt(len(support))
     steps = (max(1.0, float(np.abs(subject.entries[support]).max())) * check.ladder).astype(direction.dtype)
@@ -394,11 +344,16 @@ def _leaf_report(
             Kink(place(entry), float(left), float(right), float(analytic))
             for entry, left, right, analytic in zip(kinks.entry, kinks.left, kinks.right, kinks.analytic, strict=True)
         ),
-        mean_absolute=float(absolute[is_one].sum() / max(1, is_one.sum())),
-        worst_absolute=float(absolute[worst].sum()),
-        worst_relative=float(relative[worst].sum()),
+        mean_absolute=float(absolute[is_one].mean()) if is_one.any() else math.nan,
+        worst_absolute=_only(absolute[worst]),
+        worst_relative=_only(relative[worst]),
         where=place(smooth.entry[worst[0]]) if len(worst) and smooth.entry[worst[0]] >= 0 else None,
-        numerical=float(smooth.numerical[worst].sum()),
-        analytic=float(smooth.analytic[worst].sum()),
+        numerical=_only(smooth.numerical[worst]),
+        analytic=_only(smooth.analytic[worst]),
         verdict="wrong" if wrong else "ok" if is_seen.any() or not len(smooth.entry) else "zero",
     )
+
+
+def _only(figures: np.ndarray) -> float:
+    """The one figure; NaN if there is none, as where all that was checked lies at kinks."""
+    return float(figures[0]) if len(figures) else math.nan

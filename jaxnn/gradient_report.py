@@ -78,8 +78,6 @@ class GradientReport:
     """What rounding can make of a difference at that step: gradients are known to no less."""
     rtol: float
     """Largest relative error that passes."""
-    notes: tuple[str, ...] = ()
-    """What else a reader of the report should know."""
 
     @property
     def ok(self) -> bool:
@@ -121,7 +119,7 @@ class GradientReport:
         checked, size = (sum(getattr(leaf, name) for leaf in self.leaves) for name in ("checked", "size"))
         at = f", {kinks:,} of them at a kink" if kinks else ""
         summary = f"{found}: {checked:,} of {size:,} entries checked{at}"
-        return "\n".join([title, *lines, *(f"note: {note}" for note in self.notes), summary])
+        return "\n".join([title, *lines, summary])
 
 
 _HEADINGS = ("leaf", "checked", "mean abs", "worst abs", "worst rel", "at", "numerical", "analytic", "verdict")
@@ -134,13 +132,15 @@ def _row(leaf: LeafReport) -> tuple[str, ...]:
     checked += [f"{leaf.directions} directions"] if leaf.directions else []
     words = [f"WRONG ({leaf.wrong:,})" if leaf.wrong else leaf.verdict]
     words += [f"{len(leaf.kinks):,} kink{'s' if len(leaf.kinks) > 1 else ''}"] if leaf.kinks else []
+    if leaf.where is None and math.isnan(leaf.worst_relative):  # nothing was compared
+        return (leaf.name, " + ".join(checked), *"------", ", ".join(words))
     return (
         leaf.name,
         " + ".join(checked),
         f"{leaf.mean_absolute:.1e}",
         f"{leaf.worst_absolute:.1e}",
         f"{leaf.worst_relative:.1e}",
-        f"[{', '.join(map(str, leaf.where))}]" if leaf.where is not None else "a direction" if leaf.directions else "-",
+        "a direction" if leaf.where is None else f"[{', '.join(map(str, leaf.where))}]",
         f"{leaf.numerical:.9g}",
         f"{leaf.analytic:.9g}",
         ", ".join(words),

@@ -182,16 +182,16 @@ def test_the_first_product_is_made_once_however_many_entries():
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        (dict(f=3), TypeError, r"f must be a function \(params\) -> scalar; got int 3"),
-        (dict(f=lambda p: p["W"]), TypeError, r"f returned an array of shape \(2, 3\); expected a scalar"),
-        (dict(f=lambda p: (1.0, p)), TypeError, "f returned a tuple; expected one scalar"),
-        (dict(f=lambda p: 1), TypeError, "f returned dtype int32; expected a real floating-point scalar"),
-        (dict(step=0.0), ValueError, "step must be finite and above 0; got 0"),
-        (dict(step=1e-9), ValueError, r"step 1e-09 is lost beside W\[0, 0\], which is 1 in float32"),
-        (dict(batch=0), ValueError, "batch must be at least 1; got 0"),
-        (dict(params={"n": jnp.arange(3)}), TypeError, "n has dtype int32; only real floating-point entries"),
-        (dict(params={"z": jnp.ones(3, jnp.complex64)}), TypeError, "z has dtype complex64; only real"),
-        (dict(params={"f": {"g": "W"}}), TypeError, "f/g is a str; only arrays of real numbers have a gradient"),
+        ({"f": 3}, TypeError, r"f must be a function \(params\) -> scalar; got int 3"),
+        ({"f": lambda p: p["W"]}, TypeError, r"f returned an array of shape \(2, 3\); expected a scalar"),
+        ({"f": lambda p: (1.0, p)}, TypeError, "f returned a tuple; expected one scalar"),
+        ({"f": lambda p: 1}, TypeError, "f returned dtype int32; expected a real floating-point scalar"),
+        ({"step": 0.0}, ValueError, "step must be finite and above 0; got 0"),
+        ({"step": 1e-9}, ValueError, r"step 1e-09 is lost beside W\[0, 0\], which is 1 in float32"),
+        ({"batch": 0}, ValueError, "batch must be at least 1; got 0"),
+        ({"params": {"n": jnp.arange(3)}}, TypeError, "n has dtype int32; only real floating-point entries"),
+        ({"params": {"z": jnp.ones(3, jnp.complex64)}}, TypeError, "z has dtype complex64; only real"),
+        ({"params": {"f": {"g": "W"}}}, TypeError, "f/g is a str; only arrays of real numbers have a gradient"),
     ],
 )
 def test_refuses(arguments, error, sentence, types_unchecked):
