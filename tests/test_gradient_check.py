@@ -2,10 +2,13 @@
 
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
+from jax.test_util import check_grads
 
 import jaxnn as nn
 
@@ -101,6 +104,64 @@ class TestTheTextbooksNetInFull:
         report = nn.check_gradients(loss, params, x, y, gradient=gradient, sample=None)
         assert report.failed == ("dense1/W",)
         assert report.leaves[0].where == smallest
+
+
+def times(factor, leaf="dense1/W"):
+    """The loss with a derivative in which one leaf is wrong by a factor."""
+    loss, params, x, y = two_layer_net()
+    layer, name = leaf.split("/")
+
+    @jax.custom_vjp
+    def same(W):
+        return W
+
+    same.defvjp(lambda W: (W, None), lambda _, g: (factor * g,))
+    return lambda params: loss(params | {layer: params[layer] | {name: same(params[layer][name])}}, x, y), params
+
+
+class TestBesideTheStockTools:
+    """The same three runs (right, doubled, 1.001) through JAX's and chex's own checks: docs/gradients.md has the table."""
+
+    @staticmethod
+    def jax_check(factor, *, wide, **options):
+        f, params = times(factor)
+        with jax.enable_x64(wide), jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.float64 if wide else jnp.float32
+            params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, dtype)), params)
+            check_grads(f, (params,), order=1, modes=("rev",), **options)
+
+    @staticmethod
+    def chex_check(factor):
+        f, params = times(factor)
+        flat, unravel = ravel_pytree(params)
+        chex.assert_numerical_grads(lambda flat: f(unravel(flat)), (flat,), order=1, modes=("rev",))
+
+    @pytest.mark.parametrize("factor", [1.0, 2.0, 1.001])
+    def test_jaxnn_tells_all_three(self, factor):
+        f, params = times(factor)
+        assert nn.check_gradients(f, params).failed == (() if factor == 1 else ("dense1/W",))
+
+    def test_check_grads_in_float32_passes_them_all(self):
+        for factor in (1.0, 2.0, 1.001):
+            self.jax_check(factor, wide=False)
+
+    def test_check_grads_in_float64_rejects_the_right_gradient(self):
+        with pytest.raises(AssertionError, match="VJP cotangent projection") as error:
+            self.jax_check(1.0, wide=True)
+        assert "dense1" not in str(error.value)  # no leaf, no entry
+
+    def test_check_grads_in_float64_with_a_step_of_1e_6_misses_the_small_fault(self):
+        self.jax_check(1.0, wide=True, eps=1e-6)
+        self.jax_check(1.001, wide=True, eps=1e-6)
+        with pytest.raises(AssertionError, match="VJP cotangent projection"):
+            self.jax_check(2.0, wide=True, eps=1e-6)
+
+    def test_chex_passes_them_all_and_takes_no_dict(self):
+        for factor in (1.0, 2.0, 1.001):
+            self.chex_check(factor)
+        f, params = times(1.0)
+        with pytest.raises(AttributeError, match="'dict' object has no attribute 'size'"):
+            chex.assert_numerical_grads(f, (params,), order=1, modes=("rev",))
 
 
 KINKED = jnp.array([0.0, 1e-7, -3e-7, 2e-6, 0.5, -0.5, 1e-9])
