@@ -24,7 +24,7 @@ from jaxnn import data, runner
 from jaxnn._checks import check_choice
 from jaxnn.activations import softmax
 from jaxnn.checkpoint import load_weights, save_weights
-from jaxnn.config import PRESETS, TrainConfig, build_model, build_optimizer, check_names, resolve
+from jaxnn.config import PRESETS, TrainConfig, build_model, build_optimizer, check_names, decouples, resolve
 from jaxnn.data.images import read_image, to_example
 from jaxnn.evaluation import evaluate
 from jaxnn.layers import Layer, ModelState, Params
@@ -223,7 +223,7 @@ def _train(config: TrainConfig, console: Console) -> int:
                 batch_size=config.batch_size,
                 validation=splits.validation,
                 metrics={"accuracy": accuracy},
-                penalty=l2_penalty(config.weight_decay) if config.weight_decay else None,
+                penalty=l2_penalty(config.weight_decay) if config.weight_decay and not decouples(config) else None,
                 sampling=cast(Sampling, config.sampling),
                 preprocess=scale,
                 report=progress,

@@ -10,12 +10,21 @@ import optax
 import tyro
 from jax import Array
 
-from jaxnn import activations, models, optimizers
+from jaxnn import activations, decoupled_optimizers, models, optimizers
 from jaxnn._checks import check_choice, check_number, check_size
 from jaxnn.data import find
 from jaxnn.layers import Layer
 
-__all__ = ["ACTIVATIONS", "OPTIMIZERS", "PRESETS", "TrainConfig", "build_model", "build_optimizer", "resolve"]
+__all__ = [
+    "ACTIVATIONS",
+    "OPTIMIZERS",
+    "PRESETS",
+    "TrainConfig",
+    "build_model",
+    "build_optimizer",
+    "decouples",
+    "resolve",
+]
 
 
 def _of_the_model(metavar: str) -> Any:
@@ -54,13 +63,15 @@ class TrainConfig:
     weight_init_std: Annotated[float | None, _of_the_model("FLOAT")] = None
     """Standard deviation of the initial weights (two-layer-net)."""
     optimizer: Annotated[str | None, _of_the_model("NAME")] = None
-    """Rule of the updates: sgd, momentum, adagrad, rmsprop, adam."""
+    """Rule of the updates: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion, muon."""
     learning_rate: Annotated[float | None, _of_the_model("FLOAT")] = None
     """Size of the steps. Too small learns slowly, too large diverges."""
     schedule: Annotated[str | None, _of_the_model("NAME")] = None
     """How the learning rate moves over the run: constant, cosine (down to 0), one_cycle (up to it, then down to 0)."""
-    weight_decay: Annotated[float, tyro.conf.arg(metavar="FLOAT")] = 0.0
-    """Strength of the penalty on large weights, 1/2 · weight_decay · (sum of squared weights)."""
+    weight_decay: Annotated[
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 0.01 for adamw, else 0)")
+    ] = None
+    """Decay of weights: beside the gradient for adamw, lion, muon; else a penalty, 1/2 · weight_decay · (sum of W²)."""
     epochs: Annotated[int | None, _of_the_model("INT")] = None
     """Passes over the training data."""
     batch_size: Annotated[int | None, _of_the_model("INT")] = None
@@ -203,9 +214,13 @@ PRESETS = {
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": optimizers.sgd,
     "momentum": optimizers.momentum,
+    "nesterov": optimizers.nesterov,
     "adagrad": optimizers.adagrad,
     "rmsprop": optimizers.rmsprop,
     "adam": optimizers.adam,
+    "adamw": decoupled_optimizers.adamw,
+    "lion": decoupled_optimizers.lion,
+    "muon": decoupled_optimizers.muon,
 }
 
 # (rate, steps of the run) -> schedule
@@ -216,7 +231,17 @@ SCHEDULES: dict[str, Callable[[float, int], optax.ScalarOrSchedule]] = {
 }
 
 # Rates that are reasonable for small networks; a preset's own is for its own optimizer.
-_LEARNING_RATES = {"sgd": 0.1, "momentum": 0.01, "adagrad": 0.01, "rmsprop": 0.001, "adam": 0.001}
+_LEARNING_RATES = {
+    "sgd": 0.1,
+    "momentum": 0.01,
+    "nesterov": 0.01,
+    "adagrad": 0.01,
+    "rmsprop": 0.001,
+    "adam": 0.001,
+    "adamw": 0.001,
+    "lion": 0.001,
+    "muon": 0.005,
+}
 
 _MODEL_FLAGS = (
     "hidden_sizes",
@@ -245,6 +270,7 @@ def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
         filled[flag] = value
     optimizer = config.optimizer or preset.optimizer
     own_rate = preset.learning_rate if optimizer == preset.optimizer else _LEARNING_RATES[optimizer]
+    own_decay = _settings_of(optimizer).get("weight_decay", 0.0)
     batch_size = preset.batch_size if config.batch_size is None else config.batch_size
     check_size("--batch-size", batch_size)
     if batch_size > train_examples:
@@ -256,6 +282,7 @@ def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
         **filled,
         optimizer=optimizer,
         learning_rate=own_rate if config.learning_rate is None else config.learning_rate,
+        weight_decay=own_decay if config.weight_decay is None else config.weight_decay,
         batch_size=batch_size,
         sampling=config.sampling or preset.sampling,
         schedule=config.schedule or preset.schedule,
@@ -306,9 +333,23 @@ def build_optimizer(config: TrainConfig, train_examples: int) -> optax.GradientT
     assert config.optimizer is not None and config.learning_rate is not None and config.schedule is not None
     assert config.epochs is not None and config.batch_size is not None
     rate = SCHEDULES[config.schedule](config.learning_rate, config.epochs * (train_examples // config.batch_size))
-    make = OPTIMIZERS[config.optimizer]
-    others = [name for name in inspect.signature(make).parameters if name != "learning_rate"]
-    return optax.inject_hyperparams(make, static_args=others)(learning_rate=rate)
+    others = _settings_of(config.optimizer)
+    if decouples(config):
+        others["weight_decay"] = config.weight_decay
+    make = optax.inject_hyperparams(OPTIMIZERS[config.optimizer], static_args=others.keys())
+    return make(learning_rate=rate, **others)
+
+
+def decouples(config: TrainConfig) -> bool:
+    """Whether the optimizer itself decays the weights; for the others it is a penalty's business."""
+    assert config.optimizer is not None
+    return "weight_decay" in _settings_of(config.optimizer)
+
+
+def _settings_of(optimizer: str) -> dict[str, Any]:
+    """What an optimizer takes beside the rate, and the defaults."""
+    parameters = inspect.signature(OPTIMIZERS[optimizer]).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name != "learning_rate"}
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
@@ -330,6 +371,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         "batch_size",
         "sampling",
         "schedule",
+        "weight_decay",
     ):
         if getattr(config, name) is None:
             raise ValueError(f"its setting {name!r} is null")

@@ -111,12 +111,47 @@ def test_runs_are_numbered_and_repeat_themselves(capsys):
     assert "saved   runs/digits-mlp-003" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adagrad", "rmsprop", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lion", "muon"]
+)
 def test_every_optimizer_trains(optimizer, tmp_path):
     out = tmp_path / "run"
     arguments = ["--optimizer", optimizer, "--epochs", "15", "--model", "mlp", "--hidden-sizes", "32"]
     assert cli.main(["train", *arguments, "--out", str(out)]) == 0
     assert float((out / "summary.txt").read_text().split("test accuracy: ")[1]) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "has_penalty"),
+    [
+        ("--optimizer adamw", 0.01, False),
+        ("--optimizer adamw --weight-decay 0", 0.0, False),
+        ("--optimizer lion", 0.0, False),
+        ("--optimizer muon --weight-decay 0.5", 0.5, False),
+        ("--optimizer sgd", 0.0, False),
+        ("--optimizer sgd --weight-decay 0.5", 0.5, True),
+    ],
+)
+def test_weights_decay_beside_the_gradient_or_through_a_penalty(
+    arguments, expected, has_penalty, tmp_path, monkeypatch
+):
+    given, train = [], cli.runner.train
+
+    def spy(model, loss, optimizer, data, *, penalty, **settings):
+        given.extend([optimizer, penalty])
+        return train(model, loss, optimizer, data, penalty=penalty, **settings)
+
+    monkeypatch.setattr(cli.runner, "train", spy)
+    assert cli.main(["train", *QUICK, *arguments.split(), "--learning-rate", "0.1", "--out", "run"]) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["weight_decay"] == expected
+    optimizer, penalty = given
+    W = {"W": np.ones((2, 2), np.float32)}
+    updates, _ = optimizer.update({"W": np.zeros((2, 2), np.float32)}, optimizer.init(W), W)
+    np.testing.assert_allclose(updates["W"], 0 if "sgd" in arguments else -0.1 * expected, atol=1e-7)
+    assert (penalty is not None) == has_penalty
+    if penalty is not None:
+        np.testing.assert_allclose(penalty({"W": np.ones((2, 2), np.float32)}), 0.5 * expected * 4)
+    assert cli.main(["evaluate", "run"]) == 0
 
 
 def test_settings_reach_the_run(tmp_path):
@@ -212,6 +247,7 @@ def test_debug_shows_the_traceback_and_keeps_the_status(capsys):
         (lambda run: set_config(run, dataset=3), "unknown data set 3"),
         (lambda run: set_config(run, hidden_sizes=None), "its setting 'hidden_sizes' is null"),
         (lambda run: set_config(run, hidden_sizes=[200, 8]), "is float32[100] in the file, float32[8] in this model"),
+        (lambda run: set_config(run, weight_decay=None), "its setting 'weight_decay' is null"),
         (lambda run: set_config(run, batch_norm=False), "is only in weights.safetensors"),
         (lambda run: set_config(run, colour="red"), "its setting 'colour' is unknown"),
     ],
