@@ -1,6 +1,6 @@
 """All rows, by name."""
 
-from benchmarks import batch_norm_experiment, convnets, convolutions, optimizers, products, two_layer_net
+from benchmarks import batch_norm_experiment, convnets, convolutions, gradients, optimizers, products, two_layer_net
 from benchmarks.row import Row
 
 PRODUCTS = products.row()
@@ -8,7 +8,7 @@ PRODUCTS = products.row()
 
 def catalogue(*, quick: bool) -> list[Row]:
     """All rows, in the order of the table."""
-    themes = (two_layer_net, convnets, convolutions, optimizers, batch_norm_experiment)
+    themes = (two_layer_net, convnets, convolutions, optimizers, gradients, batch_norm_experiment)
     return [row for theme in themes for row in theme.rows(quick)]
 
 

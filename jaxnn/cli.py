@@ -20,17 +20,19 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxnn import data, runner
+from jaxnn import check_command, data, runner
 from jaxnn._checks import check_choice
 from jaxnn.activations import softmax
+from jaxnn.check_command import CheckGradientsConfig
 from jaxnn.checkpoint import load_weights, save_weights
-from jaxnn.config import PRESETS, TrainConfig, build_model, build_optimizer, check_names, decouples, resolve
+from jaxnn.config import TrainConfig, build_optimizer, check_names, decouples, resolve
 from jaxnn.data.images import read_image, to_example
 from jaxnn.evaluation import evaluate
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.losses import l2_penalty, softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.plotting import plot_history, save_figure
+from jaxnn.presets import PRESETS, build_model
 from jaxnn.progress import EpochProgress, format_seconds
 from jaxnn.run_folder import WEIGHTS, create, read_config, write_config, write_metrics
 from jaxnn.sampling import Sampling
@@ -91,6 +93,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "predict": PredictConfig,
     "models": ModelsConfig,
     "data": DataConfig,
+    "check-gradients": CheckGradientsConfig,
 }
 
 
@@ -187,6 +190,8 @@ def _run(config: Any, console: Console) -> int:
             return _models(console)
         case DataConfig():
             return _data(config, console)
+        case CheckGradientsConfig():
+            return 0 if check_command.run(config, console) else FAILED
     raise AssertionError(config)
 
 

@@ -328,7 +328,7 @@ def _leaf_report(
     absolute = np.abs(smooth.numerical - smooth.analytic)
     relative = relative_error(smooth.numerical, smooth.analytic, smooth.error, rtol)
     size_of_both = np.maximum(np.abs(smooth.numerical), np.abs(smooth.analytic))
-    is_seen = (size_of_both > smooth.error) | (size_of_both == 0)
+    is_seen = size_of_both > smooth.error
     wrong = int(smooth.is_wrong.sum())
     is_one = smooth.entry >= 0 if size else smooth.entry < 0
     # Wrong before right, entries before directions, then by the error.

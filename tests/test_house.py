@@ -27,7 +27,7 @@ FLOORS = [
         "gradient_check",
     },
     {"layers", "image_layers", "sampling", "models", "evaluation", "training"},
-    {"data", "checkpoint", "plotting", "runner", "progress", "config", "run_folder", "cli"},
+    {"data", "checkpoint", "plotting", "runner", "progress", "presets", "config", "run_folder", "check_command", "cli"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
