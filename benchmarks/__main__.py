@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.catalogue import catalogue, groups
+from benchmarks.catalogue import MEMORY, PRODUCTS, catalogue, groups
 from benchmarks.judge import judge
-from benchmarks.measure import ProductRate, machine, measure_row
+from benchmarks.measure import MachineRate, machine, measure_row
 from benchmarks.row import Row
 
 
@@ -58,12 +58,15 @@ def measure_and_report(rows: list[Row], *, quick: bool, folder: Path) -> None:
     here = machine()
     console.print(f"{here['processor']}, {here['cores']} cores · " + " ".join(map(" ".join, report.versions().items())))
     results: list[dict[str, Any]] = []
-    with contextlib.closing(ProductRate(quick=quick)) as products:
+    with contextlib.ExitStack() as stack:
+        rates = {
+            moves: stack.enter_context(contextlib.closing(MachineRate(MEMORY if moves else PRODUCTS, quick=quick)))
+            for moves in {row.bytes_moved > 0 for row in rows}
+        }
         for row in rows:
             console.print(f"{row.name}: {row.work}", markup=False)
-            measured, rate = measure_row(
-                row, products.measure, quick=quick, say=lambda line: console.print("  " + line)
-            )
+            machine_rate = rates[row.bytes_moved > 0].measure
+            measured, rate = measure_row(row, machine_rate, quick=quick, say=lambda line: console.print("  " + line))
             result = judge(row, measured, rate)
             for name, one in result["contenders"].items():
                 console.print(report.contender_line(name, one, row.unit), markup=False)

@@ -1,9 +1,18 @@
 """All rows, by name."""
 
-from benchmarks import batch_norm_experiment, convnets, convolutions, gradients, optimizers, products, two_layer_net
+from benchmarks import (
+    batch_norm_experiment,
+    convnets,
+    convolutions,
+    gradients,
+    memory,
+    optimizers,
+    products,
+    two_layer_net,
+)
 from benchmarks.row import Row
 
-PRODUCTS = products.row()
+PRODUCTS, MEMORY = products.row(), memory.row()
 
 
 def catalogue(*, quick: bool) -> list[Row]:
@@ -22,4 +31,4 @@ def groups() -> dict[str, list[Row]]:
 
 def find(name: str, *, quick: bool) -> Row:
     """The row with this name in the table."""
-    return next(row for row in (*catalogue(quick=quick), PRODUCTS) if row.name == name)
+    return next(row for row in (*catalogue(quick=quick), PRODUCTS, MEMORY) if row.name == name)

@@ -30,8 +30,11 @@ def faults(values: dict[str, float], *, margin: float, below: float | None) -> d
     return found
 
 
-def judge(row: Row, measured: dict[str, Measured], product_rate: float) -> dict[str, Any]:
-    """Every figure of a row: each contender's, the ratio to the best peer, the floor, and the verdict."""
+def judge(row: Row, measured: dict[str, Measured], rate: float) -> dict[str, Any]:
+    """Every figure of a row: each contender's, the ratio to the best peer, the floor, and the verdict.
+
+    `rate` is the machine's: of matrix products, or of memory for a row of `bytes_moved`.
+    """
     values = {name: statistics.fmean(one.values) for name, one in measured.items() if one.failed is None}
     wrong = faults(values, margin=row.margin, below=row.below)
     scale = SCALES[row.unit.split()[0]] / row.units
@@ -45,7 +48,8 @@ def judge(row: Row, measured: dict[str, Measured], product_rate: float) -> dict[
     judged = {name: figure for name, figure in peers.items() if not row.against or name.startswith(row.against)}
     ours = fit.get(OURS)
     best = min(judged, key=judged.__getitem__) if judged else None
-    floor = row.operations / product_rate * SCALES[row.unit.split()[0]] if row.operations else None
+    work = row.bytes_moved or row.operations
+    floor = work / rate * SCALES[row.unit.split()[0]] if work else None
     result = {
         "group": row.group,
         "name": row.name,
@@ -59,8 +63,10 @@ def judge(row: Row, measured: dict[str, Measured], product_rate: float) -> dict[
         "best_of_all_peers": min(peers, key=peers.__getitem__) if peers else None,
         "ratio": ours / judged[best] if ours and best else None,
         "target": row.target,
-        "product_rate": product_rate,
+        "product_rate": None if row.bytes_moved else rate,
+        "memory_rate": rate if row.bytes_moved else None,
         "operations": row.operations,
+        "bytes_moved": row.bytes_moved,
         "floor": floor,
         "floors": ours / floor if ours and floor else None,
         "floors_target": row.floors_target,

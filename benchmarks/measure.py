@@ -101,16 +101,14 @@ class Worker:
         return json.loads(line)
 
 
-class ProductRate:
-    """The machine's rate of matrix products, in operations per second: the best of XLA's and PyTorch's."""
+class MachineRate:
+    """A rate of the machine, of matrix products or of memory: the best of XLA's and PyTorch's."""
 
-    def __init__(self, *, quick: bool) -> None:
-        from benchmarks.catalogue import PRODUCTS
-
+    def __init__(self, row: Row, *, quick: bool) -> None:
         self.workers = []
-        for name, contender in PRODUCTS.contenders.items():
+        for name, contender in row.contenders.items():
             if not missing(contender.needs):
-                self.workers.append(Worker(PRODUCTS, name, quick=quick))
+                self.workers.append(Worker(row, name, quick=quick))
 
     def measure(self) -> float:
         """The rate now."""

@@ -31,6 +31,7 @@ def rows(quick: bool) -> list[Row]:
                 unit="ms a step",
                 units=steps,
                 operations=0,
+                bytes_moved=7 * 4 * LAYERS * (width**2 + width),  # g, m, v, W read; m, v, W written
                 contenders={
                     OURS: Contender(functools.partial(jaxnn, *settings)),
                     "optax": Contender(functools.partial(optax, *settings)),

@@ -60,12 +60,16 @@ def print_table(results: list[dict[str, Any]], console: Console) -> None:
         if mean is not None:
             console.print(f"{group}: geometric mean of the ratios {mean:.2f}, target {target:g}")
     if results:
-        rates = [result["product_rate"] / 1e9 for result in results]
         console.print(
-            f"ratio: jaxnn's time over the best peer's · floors: jaxnn's time over its operations at the machine's "
-            f"rate of float32 products ({min(rates):.0f} to {max(rates):.0f} GFLOP/s meanwhile) · memory: jaxnn's peak "
-            "over PyTorch's"
+            "ratio: jaxnn's time over the best peer's · floors: jaxnn's time over its operations at the machine's rate "
+            f"of float32 products ({_span(results, 'product_rate')} GFLOP/s meanwhile), or over the bytes it must move "
+            f"at that of memory ({_span(results, 'memory_rate')} GB/s) · memory: jaxnn's peak over PyTorch's"
         )
+
+
+def _span(results: list[dict[str, Any]], name: str) -> str:
+    rates = [result[name] / 1e9 for result in results if result.get(name)]
+    return f"{min(rates):.0f} to {max(rates):.0f}" if rates else "not measured"
 
 
 def contender_line(name: str, one: dict[str, Any], unit: str) -> str:

@@ -35,6 +35,8 @@ class Row:
     operations: float
     """Floating-point operations of one unit as plain sums, 2 n for a product of n; Winograd's filtering needs fewer."""
     contenders: dict[str, Contender]
+    bytes_moved: float = 0
+    """Of work that is no arithmetic to speak of: bytes of one unit, every array read once and written once."""
     target: float | None = None
     """Largest ratio to the best peer that is good enough."""
     against: tuple[str, ...] = ()

@@ -150,10 +150,13 @@ def _joined(findings: list[_Findings]) -> _Findings:
 
 
 def _widened(leaf: Any, dtype: Any) -> Any:
-    """An array of real numbers in the dtype of the check; all else as it is."""
-    if isinstance(leaf, np.ndarray | np.generic | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating):
+    """Real numbers in the dtype of the check, as arrays of JAX; what holds no numbers stays as it is."""
+    if not isinstance(leaf, np.ndarray | np.generic | jax.Array):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
         return jnp.asarray(np.asarray(leaf, dtype))  # by NumPy, which compiles nothing
-    return leaf
+    is_number = leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)
+    return jnp.asarray(leaf) if is_number else leaf
 
 
 def _choose(sizes: list[int], sample: int | None, random: np.random.Generator) -> list[np.ndarray]:

@@ -61,7 +61,7 @@ def test_ratio_floor_and_memory():
         "PyTorch eager": measured([0.08, 0.1, 0.2], peak_megabytes=400.0),
         "PyTorch compiled": measured([0.05, 0.05, 0.05], peak_megabytes=50.0),
     }
-    result = judge(a_row(), shown, product_rate=1e10)
+    result = judge(a_row(), shown, 1e10)
     assert result["ours"] == pytest.approx(2.0)  # the median, in ms a step
     assert result["best_peer"] == "PyTorch compiled"
     assert result["ratio"] == pytest.approx(0.4)
@@ -73,6 +73,13 @@ def test_ratio_floor_and_memory():
     assert judge(a_row(floors_target=5), shown, 1e10)["verdict"] == "missed"
     assert judge(a_row(seconds_target=0.03), shown, 1e10)["verdict"] == "met"
     assert judge(a_row(against=("PyTorch eager",)), shown, 1e10)["ratio"] == pytest.approx(0.2)
+
+
+def test_the_floor_of_what_only_moves_memory():
+    result = judge(a_row(operations=0, bytes_moved=8e6), {OURS: measured([0.02])}, 4e9)
+    assert result["floor"] == pytest.approx(2.0)  # ms a step
+    assert result["floors"] == pytest.approx(1.0)
+    assert (result["memory_rate"], result["product_rate"]) == (4e9, None)
 
 
 def test_a_fast_wrong_answer_has_no_ratio():
