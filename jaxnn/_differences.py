@@ -30,8 +30,7 @@ class Judged(NamedTuple):
     error: Float[np.ndarray, " entries"]  # how far it may be off
     left: Float[np.ndarray, " entries"]  # slopes on both sides where they differ most
     right: Float[np.ndarray, " entries"]
-    has_kink: Bool[np.ndarray, " entries"]  # whether f has one there
-    is_kink: Bool[np.ndarray, " entries"]  # and the gradient is one that a kink allows
+    is_kink: Bool[np.ndarray, " entries"]
     is_wrong: Bool[np.ndarray, " entries"]
 
 
@@ -42,8 +41,14 @@ def ladder(h: float, eps: float) -> np.ndarray:
 
 
 def central(values: Values) -> Float[np.ndarray, "entries steps"]:
-    """(f(p + up) - f(p - down)) / (up + down)."""
-    return (values.above - values.below) / (values.up + values.down)
+    """(f(p + up) - f(p - down)) / (up + down), or the one slope that is a number where f ends at p."""
+    left, right = _slopes(values)
+    both = (values.above - values.below) / (values.up + values.down)
+    return np.where(np.isfinite(both), both, np.where(np.isfinite(right), right, left))
+
+
+def _slopes(values: Values) -> tuple[np.ndarray, np.ndarray]:
+    return (values.at - values.below) / values.down, (values.above - values.at) / values.up
 
 
 def noise(rounding: float, distance: np.ndarray) -> np.ndarray:
@@ -73,13 +78,15 @@ def judge(values: Values, analytic: Float[np.ndarray, " entries"], rounding: flo
     differences = central(values)
     # Twice what changed is safe even where differences fall in proportion to the step.
     errors = 2 * np.abs(np.diff(differences, axis=1)) + noises[:, :-1]
-    rows, surest = np.arange(len(errors)), np.where(np.isnan(errors), np.inf, errors).argmin(axis=1)
+    # A step that moves nothing tells nothing, if a longer one does.
+    is_still = (values.above == values.at) & (values.below == values.at)
+    errors[is_still[:, :-1] & ~is_still.all(axis=1, keepdims=True) | np.isnan(errors)] = np.inf
+    rows, surest = np.arange(len(errors)), errors.argmin(axis=1)
     numerical, error = differences[rows, surest], errors[rows, surest]
     is_right = relative_error(numerical, analytic, error, rtol) <= rtol
 
     # The longest step shows more of a curve than of a kink.
-    right = ((values.above - values.at) / values.up)[:, 1:]
-    left = ((values.at - values.below) / values.down)[:, 1:]
+    left, right = (slope[:, 1:] for slope in _slopes(values))
     slack = rtol * np.maximum(np.abs(right), np.abs(left)) + noises[:, 1:]
     jump = right - left
     surprise = np.abs(jump[:, :-1] - _RATIO * jump[:, 1:])
@@ -96,7 +103,6 @@ def judge(values: Values, analytic: Float[np.ndarray, " entries"], rounding: flo
         error,
         left=left[rows, sharpest],
         right=right[rows, sharpest],
-        has_kink=has_kink,
         is_kink=is_kink,
         is_wrong=~(is_right | is_kink),
     )

@@ -50,12 +50,17 @@ def prepare(
         merged = [next(given) if dynamic else part for part, dynamic in zip(parts, is_array, strict=True)]
         return f(params, *jax.tree.unflatten(structure, merged))
 
-    check_one_number(g, params, arrays)
+    try:
+        check_one_number(g, params, arrays)
+        traced = jax.make_jaxpr(lambda params: g(params, arrays))(params)
+    except TypeError as error:
+        error.add_note("check_gradients widens params and args: give f the arrays that it finds elsewhere as args too")
+        raise
     leaves, leaf_structure = jax.tree.flatten(params)
     starts = [0, *itertools.accumulate(leaf.size for leaf in leaves)]
     dtype = leaves[0].dtype
-    points = max(16, min(points, 2 * entries_at_once(lambda params: g(params, arrays), params)))
-    narrower = narrower_dtype(jax.make_jaxpr(lambda params: g(params, arrays))(params), dtype)
+    points = max(16, min(points, 2 * entries_at_once(traced)))
+    narrower = narrower_dtype(traced, dtype)
 
     @jax.jit
     def with_one_moved(params: PyTree, arrays: list[Array], index: Array, offset: Array) -> Array:
@@ -86,7 +91,7 @@ def prepare(
             _check_alike(grads, params)
 
         def at(index: np.ndarray, offset: np.ndarray) -> np.ndarray:
-            missing = -len(index) % points if len(index) else points  # chunks of one size: one program serves them all
+            missing = -len(index) % points  # chunks of one size: one program serves them all
             chunks = (np.pad(part, (0, missing)).reshape(-1, points) for part in (index, offset))
             found = [np.asarray(with_one_moved(params, arrays, *chunk)) for chunk in zip(*chunks, strict=True)]
             return np.concatenate(found)[: len(index)].astype(np.float64)
@@ -101,12 +106,14 @@ def prepare(
     subject = subject_at(np.asarray(join(leaves)))
     if not np.isfinite(subject.value):
         raise ValueError(f"f is {subject.value} at these params; a gradient can be checked where f is finite")
-    (again,) = subject.at(np.zeros(1, int), np.zeros(1, dtype))
-    # Another program rounds otherwise: only more than that is worth two compilations.
-    if not np.isclose(again, subject.value, rtol=1e3 * np.finfo(dtype).eps, atol=0):
-        first, second = (float(jax.jit(lambda *given: g(*given))(params, arrays)) for _ in range(2))
-        if first != second:
-            raise ValueError(NOT_DETERMINISTIC.format(f"it gave {first:.6g} and {second:.6g}"))
+    # At a point of no symmetry too: times 0, a draw makes no difference.
+    for one in (subject, subject_at(subject.entries * dtype.type(0.9) + dtype.type(0.1))):
+        (again,) = one.at(np.zeros(1, int), np.zeros(1, dtype))
+        # Another program rounds otherwise: only more than that is worth two compilations.
+        if not np.isclose(again, one.value, rtol=1e3 * np.finfo(dtype).eps, atol=0, equal_nan=True):
+            first, second = (float(jax.jit(lambda *given: g(*given))(as_tree(one.entries), arrays)) for _ in range(2))
+            if first != second:
+                raise ValueError(NOT_DETERMINISTIC.format(f"it gave {first!r} and {second!r}"))
     return subject
 
 
@@ -115,5 +122,7 @@ def _check_alike(grads: PyTree, params: PyTree) -> None:
     if found != expected:  # type: ignore[operator]
         raise ValueError(f"gradient returned the structure {found}; expected that of params, {expected}")
     for name, grad, param in zip(leaf_names(params), jax.tree.leaves(grads), jax.tree.leaves(params), strict=True):
+        if not jnp.issubdtype(jnp.result_type(grad), jnp.floating):
+            raise TypeError(f"gradient returned dtype {jnp.result_type(grad)} for {name}; expected real numbers")
         if np.shape(grad) != param.shape:
             raise ValueError(f"gradient returned shape {np.shape(grad)} for {name}; expected {param.shape}")

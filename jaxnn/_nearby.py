@@ -95,16 +95,17 @@ def _product(eqn: JaxprEqn, inputs: list[Any], side: int) -> Array:
     own, other = inputs[side], inputs[1 - side]
     contracted, _ = eqn.params["dimension_numbers"]
     (axis,), (other_axis,) = contracted[side], contracted[1 - side]
-    y = eqn.primitive.bind(*(own.matrix if number == side else other for number in (0, 1)), **eqn.params)
+    with eqn.ctx.manager:
+        y = eqn.primitive.bind(*(own.matrix if number == side else other for number in (0, 1)), **eqn.params)
     columns = own.matrix.shape[1]
     coordinates = (own.place // columns, own.place % columns)
     met = jax.lax.dynamic_index_in_dim(other, coordinates[axis], other_axis, keepdims=False)
     free = own.matrix.shape[1 - axis]
-    spike = jnp.where(jnp.arange(free) == coordinates[1 - axis], own.offset, jnp.zeros_like(own.offset))
-    # Free axes of the left factor come first.
-    left, right = (spike, met) if side == 0 else (met, spike)
-    left, right = left.reshape(left.shape + (1,) * right.ndim), right.reshape((1,) * left.ndim + right.shape)
-    return y + left.astype(y.dtype) * right.astype(y.dtype)
+    is_moved = jnp.arange(free) == coordinates[1 - axis]
+    added = (own.offset * met.astype(own.offset.dtype)).astype(y.dtype)
+    # The free axes of the left factor come first.
+    shapes = ((free, *(1,) * met.ndim), (1, *met.shape)) if side == 0 else ((*(1,) * met.ndim, free), (*met.shape, 1))
+    return y + jnp.where(is_moved.reshape(shapes[0]), added.reshape(shapes[1]), jnp.zeros((), y.dtype))
 
 
 def _added(value: Any) -> Any:
@@ -122,11 +123,11 @@ def bytes_of_one_evaluation(traced: ClosedJaxpr) -> int:
 
 
 def narrower_dtype(traced: ClosedJaxpr, dtype: Any) -> str:
-    """A floating dtype narrower than `dtype` in which a function computes what depends on its arguments, or ""."""
-    return next(_narrower(traced.jaxpr, [True] * len(traced.jaxpr.invars), jnp.finfo(dtype).bits), "")
+    """A floating dtype narrower than `dtype` to which a function rounds what depends on its arguments, or ""."""
+    return next(_roundings(traced.jaxpr, [True] * len(traced.jaxpr.invars), jnp.finfo(dtype).bits), "")
 
 
-def _narrower(jaxpr: Jaxpr, depending: Sequence[bool], bits: int) -> Iterator[str]:
+def _roundings(jaxpr: Jaxpr, depending: Sequence[bool], bits: int) -> Iterator[str]:
     reached = {variable for variable, depends in zip(jaxpr.invars, depending, strict=True) if depends}
     for eqn in jaxpr.eqns:
         depending = [not isinstance(variable, Literal) and variable in reached for variable in eqn.invars]
@@ -135,12 +136,13 @@ def _narrower(jaxpr: Jaxpr, depending: Sequence[bool], bits: int) -> Iterator[st
         for inner in _inner(eqn):
             # Loops and branches have further arguments: there any may depend.
             same = len(inner.invars) == len(depending)
-            yield from _narrower(inner, depending if same else [True] * len(inner.invars), bits)
+            yield from _roundings(inner, depending if same else [True] * len(inner.invars), bits)
         reached.update(eqn.outvars)
-        for variable in eqn.outvars:
-            kind = getattr(variable.aval, "dtype", None)
-            if kind is not None and jnp.issubdtype(kind, jnp.floating) and jnp.finfo(kind).bits < bits:
-                yield np.dtype(kind).name
+        if eqn.primitive.name == "convert_element_type":
+            old, new = eqn.invars[0].aval.dtype, eqn.params["new_dtype"]  # type: ignore[attr-defined]
+            is_floating = jnp.issubdtype(old, jnp.floating) and jnp.issubdtype(new, jnp.floating)
+            if is_floating and jnp.finfo(new).bits < bits <= jnp.finfo(old).bits:
+                yield np.dtype(new).name
 
 
 def _equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:

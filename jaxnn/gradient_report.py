@@ -25,7 +25,7 @@ class Kink:
     right: float
     """Slope on the side of larger values."""
     analytic: float
-    """What the gradient says, which agrees with one of the two, lies between, or agrees with a still shorter step."""
+    """What the gradient says. It lies between the two, unless there are more kinks nearby than steps can resolve."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class LeafReport:
     mean_absolute: float
     """Mean of |numerical - analytic| over the entries (or directions) checked, the textbook's figure."""
     worst_absolute: float
-    """|numerical - analytic| of the entry with the largest relative error."""
+    """Largest |numerical - analytic|."""
     worst_relative: float
     """Largest |numerical - analytic| / max(|numerical|, |analytic|, what the differences resolve)."""
     where: tuple[int, ...] | None
-    """Index of that entry; None if it is a direction, or nothing was checked."""
+    """Index of the entry most in doubt: wrong before right, then by its relative error. None for a direction."""
     numerical: float
     """Its central difference."""
     analytic: float

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
+from jaxnn import activations, image_layers, layers, losses, models
 
 RANDOM = np.random.default_rng(0)
 
@@ -40,7 +41,7 @@ def test_activations():
     names = ("identity", "leaky_relu", "relu", "sigmoid", "sign", "softmax", "tanh")
     x = jnp.array([[-30.0, -2.0, -0.3, 0.1, 1.5, 25.0], [0.0, 0.0, 1e-8, 0.5, -0.5, 3.0]])
     leaves = audit({name: ignoring_state(getattr(nn, name)) for name in names}, dict.fromkeys(names, x))
-    assert len(leaves) == len(names)
+    assert set(leaves) == set(activations.__all__)
     kinks = {name for name, leaf in leaves.items() if leaf.kinks}
     assert kinks == {"leaky_relu", "relu", "sign"}
 
@@ -57,6 +58,7 @@ def test_losses():
         "l2_penalty": lambda z, _: nn.l2_penalty(0.1)({"W": z, "b": z[0]}),
     }
     audit(functions, {name: draw(4, 3) for name in functions})
+    assert {name.split()[0] for name in functions} == set(losses.__all__)
 
 
 LAYERS = {
@@ -84,6 +86,8 @@ CONVOLUTIONS = {
 def test_layers(training):
     """With respect to parameters and input."""
     check_layers(LAYERS, training)
+    named = {name.replace(",", "").split()[0] for name in LAYERS | CONVOLUTIONS}
+    assert named == {*layers.__all__, *image_layers.__all__} - {"Layer"}
 
 
 def test_convolutions():
@@ -91,9 +95,9 @@ def test_convolutions():
     check_layers(CONVOLUTIONS, training=True)
 
 
-def check_layers(layers, training):
+def check_layers(group, training):
     functions, params, states = {}, {}, {}
-    for number, (name, (layer, shape)) in enumerate(layers.items()):
+    for number, (name, (layer, shape)) in enumerate(group.items()):
         own, states[name], _ = layer.init(jax.random.key(number), shape[1:])
         params[name] = {"params": own, "x": draw(*shape)}
         if name.startswith("batch_norm") and not training:
@@ -103,7 +107,7 @@ def check_layers(layers, training):
             tree["params"], state, tree["x"], training=training, key=key
         )[0]
     leaves = audit(functions, (params, states))
-    assert {name.split("/")[0] for name in leaves} - {"all leaves"} == set(layers)
+    assert {name.split("/")[0] for name in leaves} - {"all leaves"} == set(group)
 
 
 MODELS = {
@@ -139,6 +143,10 @@ def test_models(name):
     check_model(*MODELS[name]).raise_if_failed()
 
 
+def test_no_model_is_left_out():
+    assert {*MODELS, "perceptron"} == set(models.__all__)
+
+
 def test_the_perceptron_is_learned_by_a_rule_that_is_no_gradient():
     """The sign has slope 0, and its layer passes the derivative straight through: the audit sees that, and must."""
     report = check_model(nn.perceptron(), (4, 3), nn.mean_squared_error)
@@ -153,7 +161,7 @@ def random_network(seed):
     weights = pick(nn.he(), nn.xavier(), nn.normal(0.01), nn.normal(1.0))
     normalisation = [nn.batch_norm()] if random.random() < 0.4 else []
     dropout = random.random() < 0.4
-    layers = []
+    parts = []
     if random.random() < 0.3:
         shape = (int(random.integers(5, 9)), int(random.integers(5, 9)), int(random.integers(1, 4)))
         for _ in range(random.integers(1, 3)):
@@ -164,18 +172,18 @@ def random_network(seed):
                 padding=pick("SAME", "SAME", "VALID"),
                 stride=pick(1, 2),
             )
-            layers += [convolution, *normalisation, activation]
-        layers += pick([], [nn.max_pool2d(2, padding="SAME")], [nn.average_pool2d(2, padding="SAME")])
+            parts += [convolution, *normalisation, activation]
+        parts += pick([], [nn.max_pool2d(2, padding="SAME")], [nn.average_pool2d(2, padding="SAME")])
     else:
         shape = (int(random.integers(1, 12)),)
-    layers.append(nn.flatten())
+    parts.append(nn.flatten())
     for _ in range(random.integers(0, 4)):
-        layers += [nn.dense(int(random.integers(1, 12)), weights), *normalisation, activation]
+        parts += [nn.dense(int(random.integers(1, 12)), weights), *normalisation, activation]
         if dropout:
-            layers.append(nn.dropout(random.uniform(0, 0.8), scale_at=pick("training", "inference")))
-    layers.append(nn.dense(int(random.integers(2, 6)), weights))
+            parts.append(nn.dropout(random.uniform(0, 0.8), scale_at=pick("training", "inference")))
+    parts.append(nn.dense(int(random.integers(2, 6)), weights))
     loss = pick(nn.softmax_cross_entropy, nn.softmax_cross_entropy, nn.mean_squared_error, nn.mean_absolute_error)
-    return nn.sequential(*layers), (int(random.integers(2, 7)), *shape), loss
+    return nn.sequential(*parts), (int(random.integers(2, 7)), *shape), loss
 
 
 @pytest.mark.parametrize(

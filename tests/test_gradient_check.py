@@ -91,6 +91,18 @@ class TestTheTextbooksNetInFull:
         assert report.leaves[0].checked == 201
         assert report.leaves[0].directions == 2
 
+    @pytest.mark.parametrize("place", [(300, 20), (93, 15), (0, 49)])
+    def test_a_single_entry_that_is_hardly_wrong(self, place):
+        """By 1e-4 of the largest: the direction through 39,200 entries is off by 2e-9, and known to 2e-10."""
+        loss, params, x, y = two_layer_net()
+
+        def gradient(params, x, y):
+            grads = jax.grad(loss)(params, x, y)
+            return grads | {"dense1": grads["dense1"] | {"W": grads["dense1"]["W"].at[place].add(4e-7)}}
+
+        report = nn.check_gradients(loss, params, x, y, gradient=gradient)
+        assert (report.failed, report.leaves[0].where) == (("dense1/W",), place)
+
     def test_what_a_sample_can_miss_checking_all_cannot(self):
         """An entry that is off by too little for a direction through 39,200 of them to show."""
         loss, params, x, y = two_layer_net()
@@ -104,6 +116,13 @@ class TestTheTextbooksNetInFull:
         report = nn.check_gradients(loss, params, x, y, gradient=gradient, sample=None)
         assert report.failed == ("dense1/W",)
         assert report.leaves[0].where == smallest
+
+    def test_kinks_in_one_leaf_stay_kinks_when_another_is_wrong_all_over(self):
+        loss, params, x, y = two_layer_net()
+        x = x.at[3].set(0.0)  # at the kink of every unit, by the biases
+        report = nn.check_gradients(loss, params, x, y, sample=None, gradient=scaled(loss, "dense1/W", 2.0))
+        assert report.failed == ("dense1/W",)
+        assert len(next(leaf for leaf in report.leaves if leaf.name == "dense1/b").kinks) == 50
 
 
 def times(factor, leaf="dense1/W"):
@@ -191,18 +210,53 @@ def test_a_wrong_gradient_beside_a_kink_is_no_kink(factor):
 @pytest.mark.parametrize(
     "f",
     {
-        "curved over a step": lambda x: jnp.sin(1e5 * x) / 1e5,
-        "steep": lambda x: jnp.exp(20 * x),
-        "a kink of the slope": lambda x: x * jnp.abs(x),
-        "large beside its slope": lambda x: 1e6 + x**2,
-        "cancelling": lambda x: (1e8 + x) - 1e8,
-        "linear": lambda x: 3 * x,
-        "constant": lambda x: 0 * x,
+        "curved over a step": lambda x, _: jnp.sin(1e5 * x) / 1e5,
+        "steep": lambda x, _: jnp.exp(20 * x),
+        "large beside its slope": lambda x, _: 1e6 + x**2,
+        "cancelling": lambda x, c: (c + x) - c,
+        "cancelling in one entry": lambda x, c: x.at[0].set((c + x[0]) - c),
+        "linear": lambda x, _: 3 * x,
+        "constant": lambda x, _: 0 * x,
+        "small": lambda x, _: 1e-30 * jnp.sin(x),
+        "large": lambda x, _: 1e30 * jnp.sin(x),
     }.items(),
     ids=lambda item: item[0],
 )
-def test_smooth_functions_that_are_hard_to_difference_pass(f):
-    assert nn.check_gradients(lambda x: jnp.sum(f[1](x)), KINKED).ok
+def test_smooth_functions_that_are_hard_to_difference_pass_without_kinks(f):
+    report = nn.check_gradients(lambda x, c: jnp.sum(f[1](x, c)), KINKED, jnp.float32(1e8))
+    report.raise_if_failed()
+    assert report.leaves[0].kinks == ()
+
+
+def test_a_kink_of_the_slope_is_no_fault():
+    nn.check_gradients(lambda x: jnp.sum(x * jnp.abs(x)), KINKED).raise_if_failed()
+
+
+@pytest.mark.parametrize("p", [1e-7, 1e-12])
+def test_parameters_near_the_end_of_a_function(p):
+    """Steps of 6e-6 from 1e-12 leave the logarithm's numbers."""
+    f = lambda p: jnp.sum(jnp.log(p[0])) + jnp.sum(jnp.sqrt(p[1]))
+    params = jnp.array([[p, 1.0], [p, 1.0]])
+    nn.check_gradients(f, params).raise_if_failed()
+    wrong = lambda p: jax.grad(f)(p) * jnp.array([[1.01, 1.0], [1.0, 1.0]])
+    report = nn.check_gradients(f, params, gradient=wrong)
+    assert (report.leaves[0].where, report.leaves[0].wrong) == ((0, 0), 1)
+
+
+def test_at_the_end_of_a_function_one_side_is_enough():
+    nn.check_gradients(lambda p: jnp.sum(p**1.5), jnp.array([0.0, 1.0])).raise_if_failed()
+
+
+def test_a_fault_at_a_point_is_no_kink_because_there_are_kinks_elsewhere():
+    """The slope is 3 everywhere, and at 0 the gradient says 0."""
+    f = lambda p: jnp.sum(jnp.where(p["a"] == 0, 0.0, 3 * p["a"])) + jnp.abs(p["b"])
+    report = nn.check_gradients(f, {"a": jnp.zeros(1), "b": jnp.float32(0)})
+    assert report.failed == ("a",)
+
+
+def test_a_gradient_beyond_both_sides_of_a_kink_is_wrong():
+    gradient = lambda x: jnp.where(x == 0, 5.0, jnp.sign(x))
+    assert not nn.check_gradients(jnp.abs, 0.0, gradient=gradient).ok
 
 
 def test_max_pooling_of_equal_values_is_a_kink():
@@ -259,6 +313,10 @@ def test_a_function_that_rounds_on_its_way_is_refused():
     with pytest.raises(ValueError, match=sentence):
         nn.check_gradients(rounding, jnp.arange(1.0, 4.0))
     assert nn.check_gradients(rounding, jnp.arange(1.0, 4.0), dtype=jnp.float32).ok
+    # A mask of numbers that float32 holds rounds nothing.
+    masked = lambda p: jnp.sum((p > 0).astype(jnp.float32) * p)
+    assert nn.check_gradients(masked, jnp.array([0.5, 0.0])).ok
+    assert not nn.check_gradients(masked, jnp.array([0.5, 1.0]), gradient=lambda p: 2 * jnp.ones(2)).ok
     state = nn.batch_norm().init(jax.random.key(0), (3,))[1] | {"count": jnp.ones((), jnp.int32)}
     f = lambda p, state: jnp.sum(nn.batch_norm().apply({"gamma": p, "beta": p}, state, p[None, :])[0] ** 2)
     with pytest.raises(ValueError, match=sentence):  # the state that it finds in its surroundings is float32
@@ -338,6 +396,10 @@ def drawn_outside(p, state=np.random.default_rng(0)):  # noqa: B008
     return jnp.sum(p) * state.normal()
 
 
+def drawn_times_zero(p, state=np.random.default_rng(0)):  # noqa: B008
+    return jnp.sum((p - jnp.arange(1.0, 4.0)) * state.normal(size=3))
+
+
 def key_outside(p, state=[jax.random.key(0)]):  # noqa: B006, B008
     state[0], key = jax.random.split(state[0])
     return jnp.sum(p * jax.random.normal(key, p.shape))
@@ -347,6 +409,7 @@ def key_outside(p, state=[jax.random.key(0)]):  # noqa: B006, B008
     ("arguments", "error", "sentence"),
     [
         ({"f": drawn_outside}, ValueError, "f is not deterministic: it gave .* and .* from one call to the next"),
+        ({"f": drawn_times_zero}, ValueError, "f is not deterministic: it gave"),
         ({"f": key_outside}, ValueError, "f is not deterministic: it changes something outside itself"),
         ({"f": 3}, TypeError, r"f must be a function \(params, \*args\) -> scalar; got int 3"),
         ({"f": lambda p: p}, TypeError, r"f returned an array of shape \(3,\); expected a scalar"),
@@ -357,9 +420,12 @@ def key_outside(p, state=[jax.random.key(0)]):  # noqa: B006, B008
         ({"gradient": 3}, TypeError, "gradient must be a function"),
         ({"gradient": lambda p: {"p": p}}, ValueError, "gradient returned the structure .* expected that of params"),
         ({"gradient": lambda p: p[:2]}, ValueError, r"gradient returned shape \(2,\) for params; expected \(3,\)"),
+        ({"gradient": lambda p: p + 0j}, TypeError, "gradient returned dtype complex128 for params; expected real"),
+        ({"params": jnp.array([1.0, jnp.nan])}, ValueError, r"params\[1\] is nan; every value must be finite"),
+        ({"rtol": 5.0}, ValueError, "rtol must be finite and above 0 and below 1; got 5"),
         ({"sample": 0}, ValueError, "sample must be at least 1; got 0"),
         ({"directions": -1}, ValueError, "directions must be at least 0; got -1"),
-        ({"rtol": 0.0}, ValueError, "rtol must be finite and above 0; got 0"),
+        ({"rtol": 0.0}, ValueError, "rtol must be finite and above 0 and below 1; got 0"),
         ({"step": 1e-14}, ValueError, "step must be finite and above 2.22045e-13; got 1e-14"),
         ({"dtype": jnp.float16}, ValueError, "dtype must be float64 or float32; in float16 differences are noise"),
     ],
@@ -368,6 +434,14 @@ def test_refuses(arguments, error, sentence, types_unchecked):
     arguments = {"f": lambda p: jnp.sum(p**2), "params": jnp.arange(1.0, 4.0)} | arguments
     with pytest.raises(error, match=sentence):
         nn.check_gradients(arguments.pop("f"), arguments.pop("params"), **arguments)
+
+
+def test_says_why_arrays_of_its_surroundings_do_not_fit():
+    images = jnp.ones((1, 3, 5, 5))
+    f = lambda W: jnp.sum(jax.lax.conv_general_dilated(images, W, (1, 1), "SAME"))
+    with pytest.raises(TypeError) as error:
+        nn.check_gradients(f, jnp.ones((1, 3, 2, 2)))
+    assert "give f the arrays that it finds elsewhere as args too" in error.value.__notes__[-1]
 
 
 def test_refuses_to_be_compiled():

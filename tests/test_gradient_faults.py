@@ -11,6 +11,7 @@ import pytest
 import jaxnn as nn
 
 BATCH = 6
+LARGE, SMALL = (123, 17), (93, 15)  # of a matrix of 200 x 30, and not in the sample
 
 
 class Fault(NamedTuple):
@@ -64,10 +65,10 @@ def transposed_weights():
     return Fault(net(second=layer), shapes, BELOW)
 
 
-def one_entry_of_a_large_matrix():
+def one_entry_of_a_large_matrix(place):
     def backward(g, x, W, b):
         dx, dW, db = right(g, x, W, b)
-        return dx, dW.at[123, 17].multiply(1.5), db
+        return dx, dW.at[place].multiply(1.5), db
 
     shapes = {"W1": (200, 30), "b1": (30,), "W2": (30, 3), "b2": (3,)}
     return Fault(net(first=with_gradient(affine, backward)), shapes, {"W1"}, (BATCH, 200))
@@ -177,7 +178,8 @@ FAULTS = {
     "the wrong axis summed": Fault(
         net(first=with_gradient(affine, lambda g, x, W, b: (*right(g, x, W, b)[:2], g.sum(1)[:4]))), NET, {"b1"}
     ),
-    "one entry of a large matrix": one_entry_of_a_large_matrix(),
+    "one entry of a large matrix": one_entry_of_a_large_matrix(LARGE),
+    "one small entry of a large matrix": one_entry_of_a_large_matrix(SMALL),
     "a stop_gradient left in": Fault(net(second=lambda x, W, b: affine(x, jax.lax.stop_gradient(W), b)), NET, {"W2"}),
     "batch norm with constant moments": Fault(net(between=batch_norm(constant_moments=True)), NET, BELOW),
     "dropout without its scale": dropout_without_scale(),
@@ -218,8 +220,10 @@ def test_a_planted_fault_is_found_at_the_right_leaf(name):
     fault = FAULTS[name]
     report = nn.check_gradients(fault.loss, *drawn(fault.shapes, fault.inputs))
     assert set(report.failed) == fault.wrong, f"\n{report}"
-    if name == "one entry of a large matrix":
-        assert next(leaf.where for leaf in report.leaves if leaf.name == "W1") == (123, 17)
+    if "entry" in name:
+        found = next(leaf for leaf in report.leaves if leaf.name == "W1")
+        assert found.where == (SMALL if "small" in name else LARGE)
+        assert found.checked == 201
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,14 @@ def test_divides_by_the_step_that_was_made():
     np.testing.assert_allclose(gradient, 1, rtol=1e-6)
 
 
+def test_subtracts_before_it_rounds():
+    """f in float64 of params in float32: of 1000.000x the differences are in the last digits."""
+    with jax.enable_x64(True):
+        f = lambda p: 1000 + jnp.sum(p.astype(jnp.float64) ** 2)
+        gradient = nn.numerical_gradient(f, jnp.array([1, 2, 3], jnp.float32))
+    np.testing.assert_allclose(gradient, [2, 4, 6], rtol=1e-5)
+
+
 def test_works_under_jit_vmap_and_scan():
     x = jnp.arange(6.0).reshape(3, 2)
     f = lambda p, x: jnp.sum(jnp.sin(p * x))
