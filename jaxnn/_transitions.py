@@ -1,6 +1,5 @@
 """What the optimizers' transitions share: arithmetic in the dtype of the state, and sentences for bad input."""
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -41,9 +40,9 @@ def zero_count() -> Int[Array, ""]:
     return jnp.zeros((), jnp.int32)
 
 
-def zeros(param: Any) -> Array:
-    """Zeros for the state, in float32 at least: bfloat16 would round 0.999 to 1, and forget nothing."""
-    return jnp.zeros(jnp.shape(param), at_least_float32(jnp.result_type(param)))
+def zeros(W: Any) -> Array:
+    """Zeros for the state, where W lies, in float32 at least: bfloat16 would round 0.999 to 1, and forget nothing."""
+    return jnp.zeros_like(W, dtype=at_least_float32(jnp.result_type(W)))
 
 
 def like(array: Any, value: Any) -> Array:
@@ -51,32 +50,52 @@ def like(array: Any, value: Any) -> Array:
     return jnp.asarray(value, jnp.result_type(array))
 
 
+def gradient(h: Array, g: Any) -> Array:
+    """A gradient in the dtype of the state that it meets."""
+    if jnp.shape(g) != h.shape:
+        raise ValueError(f"a gradient has shape {jnp.shape(g)}, and its parameter {h.shape}")
+    return like(h, g)
+
+
+def widened(g: Any) -> Array:
+    """A gradient in float32 at least."""
+    return jnp.asarray(g, at_least_float32(jnp.result_type(g)))
+
+
 def rate_at(learning_rate: Rate, count: Int[Array, ""]) -> RateLike:
     """The rate of this step, in the dtype of the array it will meet."""
     rate = learning_rate(count) if callable(learning_rate) else learning_rate
+    if jnp.shape(rate) != ():
+        raise ValueError(f"the schedule gave a rate of shape {jnp.shape(rate)}; expected a scalar")
     return lambda array: like(array, rate)
 
 
-def times(beta: Scalar, m: Array) -> Array:
-    """The product beta m, as m - (1 - beta) m: float32 keeps 1 - 0.999 a thousand times closer than 0.999 keeps it.
-
-    The product with a rounded beta would make every moving mean of 1000 steps too large by a hundred-thousandth.
-    """
-    return m - like(m, 1 - beta) * m
+def times(a: Scalar, v: Array) -> Array:
+    """The product a v, as v - (1 - a) v: 0.9 rounded would bend a whole path, 1 - 0.9 rounded hardly does."""
+    return jnp.where(jnp.isinf(v), v, v - like(v, 1 - a) * v)
 
 
 def moving_mean(beta: Scalar, m: Array, g: Array) -> Array:
-    """The moving mean beta m + (1 - beta) g."""
-    return times(beta, m) + like(m, 1 - beta) * g
+    """The moving mean beta m + (1 - beta) g, of weights that add up to 1 also where beta is rounded."""
+    beta = like(m, beta)
+    return beta * m + (1 - beta) * g
 
 
 def one_minus_power(beta: Scalar, t: Int[Array, ""], m: Array) -> Float[Array, ""]:
-    """1 - beta^t in the dtype of m, by logarithms: the power itself rounds to a number near 1."""
-    if isinstance(beta, jax.Array):
-        log_beta = jnp.log1p(-like(m, 1 - beta))
-    else:
-        log_beta = like(m, math.log(beta) if beta else -np.inf)
-    return -jnp.expm1(t.astype(m.dtype) * log_beta)
+    """1 - beta^t for the same beta, by logarithms: the power itself rounds to a number near 1."""
+    return -jnp.expm1(t.astype(m.dtype) * jnp.log1p(-(1 - like(m, beta))))
+
+
+def updates_of(steps: PyTree, grads: PyTree, params: PyTree) -> PyTree:
+    """Steps as updates: in the dtype of the gradients, or of the parameters where that is wider."""
+    if params is None:
+        return map_leaves(like, grads, steps)
+
+    def update(step: Array, g: Any, W: Any) -> Array:
+        kinds = jnp.result_type(g), jnp.result_type(W)
+        return step.astype(max(kinds, key=lambda kind: jnp.finfo(kind).bits))
+
+    return map_leaves(update, steps, grads, params)
 
 
 @jax.custom_jvp
@@ -109,7 +128,7 @@ def mask_over(mask: Mask, params: PyTree) -> PyTree:
         ) from None
 
 
-def decay(name: str, steps: PyTree, params: PyTree, lr: RateLike, weight_decay: Scalar, mask: Mask) -> PyTree:
+def decay_weights(name: str, steps: PyTree, params: PyTree, lr: RateLike, weight_decay: Scalar, mask: Mask) -> PyTree:
     """Each step minus lr lambda W, where the mask says so; lambda is `weight_decay`."""
     is_zero = not isinstance(weight_decay, jax.Array) and weight_decay == 0
     if is_zero or not jax.tree.leaves(steps):

@@ -3,8 +3,9 @@
 `init(params)` makes the state, a NamedTuple in the textbook's letters; `update(grads, state, params)` returns
 what is added to the parameters, and the next state. They chain with optax, and optax's own can stand in their
 place. A `learning_rate` is a number, a traced scalar, or a schedule `step -> rate` such as optax's. The state is
-kept in float32 at least; updates come in the dtype of the gradients. The tables of differences are tested, line
-by line, by the page `docs/optimizers.md`; the textbook is *Deep Learning from Scratch*.
+kept in float32 at least, and the arithmetic done in it; updates come in the dtype of the gradients or of the
+parameters, whichever is wider. The settings in the tables of differences are run by the tests, from the page
+`docs/optimizers.md`; the textbook is *Deep Learning from Scratch*.
 """
 
 from typing import Literal, NamedTuple
@@ -19,6 +20,7 @@ from jaxnn._transitions import (
     Rate,
     check_floating,
     check_rate,
+    gradient,
     like,
     map_leaves,
     moving_mean,
@@ -26,6 +28,8 @@ from jaxnn._transitions import (
     rate_at,
     root,
     times,
+    updates_of,
+    widened,
     zero_count,
     zeros,
 )
@@ -97,9 +101,9 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
         return SGDState(zero_count())
 
     def update(grads: PyTree, state: SGDState, params: PyTree = None) -> tuple[PyTree, SGDState]:
-        del params
         lr = rate_at(learning_rate, state.count)
-        return map_leaves(lambda g: -lr(g) * g, grads), SGDState(state.count + 1)
+        steps = map_leaves(lambda g: -lr(g) * g, map_leaves(widened, grads))
+        return updates_of(steps, grads, params), SGDState(optax.safe_increment(state.count))
 
     return optax.GradientTransformation(init, update)
 
@@ -138,10 +142,9 @@ def momentum(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
         return MomentumState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
-        del params
         lr = rate_at(learning_rate, state.count)
-        v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * like(v, g), state.v, grads)
-        return map_leaves(like, grads, v), MomentumState(state.count + 1, v)
+        v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * gradient(v, g), state.v, grads)
+        return updates_of(v, grads, params), MomentumState(optax.safe_increment(state.count), v)
 
     return optax.GradientTransformation(init, update)
 
@@ -180,11 +183,10 @@ def nesterov(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
         return MomentumState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
-        del params
         lr = rate_at(learning_rate, state.count)
-        v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * like(v, g), state.v, grads)
-        step = map_leaves(lambda v, g: times(momentum, v) - lr(v) * like(v, g), v, grads)
-        return map_leaves(like, grads, step), MomentumState(state.count + 1, v)
+        v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * gradient(v, g), state.v, grads)
+        step = map_leaves(lambda v, g: times(momentum, v) - lr(v) * gradient(v, g), v, grads)
+        return updates_of(step, grads, params), MomentumState(optax.safe_increment(state.count), v)
 
     return optax.GradientTransformation(init, update)
 
@@ -223,11 +225,10 @@ def adagrad(
         return AdaGradState(zero_count(), h)
 
     def update(grads: PyTree, state: AdaGradState, params: PyTree = None) -> tuple[PyTree, AdaGradState]:
-        del params
         lr = rate_at(learning_rate, state.count)
-        h = map_leaves(lambda h, g: h + like(h, g) ** 2, state.h, grads)
-        step = map_leaves(lambda h, g: -lr(h) * like(h, g) / (root(h) + like(h, eps)), h, grads)
-        return map_leaves(like, grads, step), AdaGradState(state.count + 1, h)
+        h = map_leaves(lambda h, g: h + gradient(h, g) ** 2, state.h, grads)
+        step = map_leaves(lambda h, g: -lr(h) * gradient(h, g) / (root(h) + like(h, eps)), h, grads)
+        return updates_of(step, grads, params), AdaGradState(optax.safe_increment(state.count), h)
 
     return optax.GradientTransformation(init, update)
 
@@ -256,12 +257,18 @@ def rmsprop(
                     1e-8 under the root
                     NaN where h < m²            nothing
         PyTorch     eps = 1e-8                  torch.optim.RMSprop(params, lr, eps=1e-7)
-                    momentum gathers without    nothing under a scheduler; at a constant rate it is the same
-                    the rate
+                    momentum gathers without    optax.chain(nn.rmsprop(1.0), optax.trace(a),
+                    the rate                    optax.scale_by_schedule(schedule)) is PyTorch's under a scheduler;
+                                                at a constant rate it is the same
                     NaN where h < m²            nothing
+        Graves      1e-4 under the root         optax.rmsprop(lr, decay=0.95, eps=1e-4, momentum=0.9, centered=True)
         textbook    nothing                     RMSprop(lr)
 
+    Without momentum no velocity is kept. Under `optax.inject_hyperparams` every number is an array, and so momentum
+    too: name it among the `static_args`.
+
     Raises:
+        TypeError: `centered` is not True or False.
         ValueError: `learning_rate`, `decay`, `eps` or `momentum` given as a number is out of range.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -274,6 +281,8 @@ def rmsprop(
     check_number("decay", decay, at_least=0, below=1)
     check_number("eps", eps, above=0)
     check_number("momentum", momentum, at_least=0, below=1)
+    if not isinstance(centered, bool):
+        raise TypeError(f"centered must be True or False; got {centered!r}")
     has_velocity = isinstance(momentum, jax.Array) or momentum != 0
 
     def init(params: PyTree) -> RMSPropState:
@@ -284,18 +293,17 @@ def rmsprop(
         return RMSPropState(zero_count(), h, m, v)
 
     def update(grads: PyTree, state: RMSPropState, params: PyTree = None) -> tuple[PyTree, RMSPropState]:
-        del params
         lr = rate_at(learning_rate, state.count)
         m, v = state.m, state.v
-        h = map_leaves(lambda h, g: moving_mean(decay, h, like(h, g) ** 2), state.h, grads)
+        h = map_leaves(lambda h, g: times(decay, h) + like(h, 1 - decay) * gradient(h, g) ** 2, state.h, grads)
         spread = h
         if centered:
-            m = map_leaves(lambda m, g: moving_mean(decay, m, like(m, g)), m, grads)
+            m = map_leaves(lambda m, g: times(decay, m) + like(m, 1 - decay) * gradient(m, g), m, grads)
             spread = map_leaves(lambda h, m: jnp.maximum(h - m**2, 0), h, m)
-        step = map_leaves(lambda h, g: -lr(h) * like(h, g) / (root(h) + like(h, eps)), spread, grads)
+        step = map_leaves(lambda h, g: -lr(h) * gradient(h, g) / (root(h) + like(h, eps)), spread, grads)
         if has_velocity:
             step = v = map_leaves(lambda v, step: times(momentum, v) + step, v, step)
-        return map_leaves(like, grads, step), RMSPropState(state.count + 1, h, m, v)
+        return updates_of(step, grads, params), RMSPropState(optax.safe_increment(state.count), h, m, v)
 
     return optax.GradientTransformation(init, update)
 
@@ -317,8 +325,9 @@ def adam(
         eps_beside="v" (the end of its section 2):
         W <- W - lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps)
 
-    The two differ only for gradients near eps, and most at the start. In float32 optax and PyTorch multiply by a
-    beta2 that is rounded, which makes their steps too short by up to 6e-6 of their length; here they are not.
+    The two differ only for gradients near eps, and most at the start. In float32 0.999 rounds to 0.99900001. optax and
+    PyTorch multiply by that and add 1 - 0.999 of what is new, so that their steps come out up to 7e-6 too short. Here
+    it is 1 - 0.99900001 of what is new, and the weights of the mean add up to 1.
 
     Differs from    in                          removed by
         optax       nothing but that rounding   optax.adam(lr)
@@ -349,11 +358,10 @@ def adam(
         return AdamState(zero_count(), m, v)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
-        del params
-        t = state.count + 1
+        t = optax.safe_increment(state.count)
         lr = rate_at(learning_rate, state.count)
-        m = map_leaves(lambda m, g: moving_mean(beta1, m, like(m, g)), state.m, grads)
-        v = map_leaves(lambda v, g: moving_mean(beta2, v, like(v, g) ** 2), state.v, grads)
+        m = map_leaves(lambda m, g: moving_mean(beta1, m, gradient(m, g)), state.m, grads)
+        v = map_leaves(lambda v, g: moving_mean(beta2, v, gradient(v, g) ** 2), state.v, grads)
 
         def step(m: Array, v: Array) -> Array:
             correction1, correction2 = one_minus_power(beta1, t, m), one_minus_power(beta2, t, v)
@@ -362,6 +370,6 @@ def adam(
             m_hat, v_hat = m / correction1, v / correction2
             return -lr(m) * m_hat / (root(v_hat) + like(v, eps))
 
-        return map_leaves(like, grads, map_leaves(step, m, v)), AdamState(t, m, v)
+        return updates_of(map_leaves(step, m, v), grads, params), AdamState(t, m, v)
 
     return optax.GradientTransformation(init, update)

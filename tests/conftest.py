@@ -12,6 +12,9 @@ import jax
 import jaxtyping
 import pytest
 
+# On a GPU each of the two processes would otherwise take most of its memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -86,9 +86,9 @@ def test_lion_moves_every_entry_by_the_rate():
 
 
 class TestMuon:
-    def singular_values(self, shape, settings=None, g=None):
+    def singular_values(self, shape, g=None):
         g = jax.random.normal(jax.random.key(0), shape) if g is None else g
-        optimizer = nn.muon(1.0, consistent_rms=None, **(settings or {}))
+        optimizer = nn.muon(1.0, consistent_rms=None)
         update, _ = optimizer.update(g, optimizer.init(g))
         matrix = np.asarray(update, np.float64).reshape(-1, shape[-1])
         rows, columns = matrix.shape
@@ -154,9 +154,18 @@ class TestMuon:
         with pytest.raises(ValueError, match=r"params\['b'\] has shape \(3,\); muon makes only leaves of two axes"):
             nn.muon(0.1, mask=True).init({"b": jnp.ones(3)})
 
-    def test_no_number_of_steps_but_a_whole_one(self, types_unchecked):
-        with pytest.raises(TypeError, match=r"steps must be a whole number; got 2.5"):
-            nn.muon(0.1, steps=2.5)
+    def test_the_rest_must_be_an_optimizer(self, types_unchecked):
+        with pytest.raises(TypeError, match=r"rest must be an optimizer, such as adam\(0.001\); got str"):
+            nn.muon(0.1, rest="adam")
+
+    def test_the_rest_is_told_what_it_asks_for(self):
+        """A rule that follows the loss sees it."""
+        optimizer = nn.muon(0.1, rest=optax.chain(nn.sgd(1.0), optax.contrib.reduce_on_plateau(patience=0)))
+        state = optimizer.init(PARAMS)
+        for _ in range(3):
+            with jax.numpy_dtype_promotion("standard"):
+                updates, state = optimizer.update(PARAMS, state, PARAMS, value=jnp.float32(1.0))
+        assert float(jnp.abs(updates["dense1"]["b"]).max()) < float(jnp.abs(PARAMS["dense1"]["b"]).max())
 
     def test_a_step_is_about_as_large_as_adams(self):
         """Of full rank, the entries' root mean square is 0.2 lr, whatever the shape (Liu et al. 2025)."""

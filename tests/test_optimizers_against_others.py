@@ -35,8 +35,22 @@ def problem():
     gradients = random.normal(size=(STEPS, *shape)) + random.normal(size=shape)
     gradients *= 10 ** random.uniform(-2, 1, size=shape)
     start, recorded = recorded_gradients()
-    tree = ({"network": start, "chance": random.normal(size=shape)}, {"network": recorded, "chance": gradients})
+    tree = (
+        {"network": start, "chance": random.normal(size=shape), "trees": tree_of_chance(1)},
+        {"network": recorded, "chance": gradients, "trees": tree_of_chance(STEPS)},
+    )
     return jax.tree.map(lambda leaf: leaf.astype(np.float32).astype(np.float64), tree)
+
+
+def tree_of_chance(steps):
+    """Dicts in dicts, numbers, vectors, wide, tall and flat matrices: three of them, drawn by their seeds."""
+    trees = {}
+    for seed in range(3):
+        shapes, random = np.random.default_rng(seed), np.random.default_rng(seed + steps)
+        drawn = [tuple(shapes.integers(1, 7, size=axes)) for axes in shapes.permutation([0, 1, 2, 2, 3])]
+        leaves = {f"leaf{n}": random.normal(size=(steps, *shape)) for n, shape in enumerate(drawn)}
+        trees[f"tree{seed}"] = {"deep": leaves} if seed else leaves
+    return trees if steps > 1 else jax.tree.map(lambda leaf: leaf[0], trees)
 
 
 def recorded_gradients():
@@ -97,17 +111,20 @@ def torchs(make, dtype):
 
 
 def by_kind(tree):
-    """All weights and all biases of a part: ten biases by themselves would show ten roundings' luck."""
+    """All weights and all biases of a part, all trees: ten numbers by themselves would show ten roundings' luck."""
     kinds = {}
     for path, leaf in jax.tree.leaves_with_path(tree):
-        kinds.setdefault((path[0].key, path[-1].key), []).append(leaf.ravel())
+        part = path[0].key
+        kinds.setdefault((part, "" if part == "trees" else path[-1].key), []).append(np.ravel(leaf))
     return {kind: np.concatenate(leaves) for kind, leaves in kinds.items()}
 
 
 def apart(a, b):
     """The largest distance, in norms of the second, and where."""
     a, b = by_kind(a), by_kind(b)
-    return max((np.linalg.norm(a[kind] - b[kind]) / np.linalg.norm(b[kind]), kind) for kind in b)
+    distances = {kind: np.linalg.norm(a[kind] - b[kind]) / np.linalg.norm(b[kind]) for kind in b}
+    assert not np.isnan(list(distances.values())).any(), distances
+    return max((distance, kind) for kind, distance in distances.items())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,6 @@
 """Where other libraries and the textbook differ, shown, and the settings that remove it. The page is run too."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def schedule(step):
     return jnp.where(step < STEPS // 2, 0.01, 0.001)
 
 
-lr, a, params = 0.01, 0.9, "params"  # as the page calls them
+lr, a = 0.01, 0.9  # as the page calls them
 
 
 def evaluated(code):
@@ -154,3 +155,23 @@ def test_rmsprop_keeps_no_state_that_it_does_not_need():
     assert nn.rmsprop(0.1, momentum=0.9).init(jnp.ones(3)).m is None
     traced = jax.eval_shape(lambda a: nn.rmsprop(0.1, momentum=a).init(jnp.ones(3)), 0.0)
     assert traced.v.shape == (3,)
+
+
+def test_the_defaults_that_the_page_names():
+    """Of those that are installed; they may change with a new version, and the page then with them."""
+
+    def default(function, name):
+        return inspect.signature(function).parameters[name].default
+
+    assert default(optax.adagrad, "initial_accumulator_value") == 0.1
+    assert [default(optax.adagrad, "eps"), default(nn.adagrad, "eps")] == [1e-7, 1e-7]
+    assert [default(optax.rmsprop, name) for name in ("decay", "eps", "eps_in_sqrt")] == [0.9, 1e-8, True]
+    assert [default(nn.rmsprop, name) for name in ("decay", "eps")] == [0.99, 1e-7]
+    assert [default(optimizer, "weight_decay") for optimizer in (optax.adamw, nn.adamw)] == [1e-4, 0.01]
+    assert [default(optimizer, "weight_decay") for optimizer in (optax.lion, nn.lion)] == [1e-3, 0.0]
+    assert [default(optax.contrib.muon, name) for name in ("weight_decay", "eps")] == [0.0, 1e-8]
+    torch = pytest.importorskip("torch")
+    assert default(torch.optim.Adagrad, "eps") == 1e-10
+    assert [default(torch.optim.RMSprop, name) for name in ("alpha", "eps")] == [0.99, 1e-8]
+    assert default(torch.optim.AdamW, "weight_decay") == 0.01
+    assert default(torch.optim.Muon, "weight_decay") == 0.1

@@ -178,7 +178,7 @@ class TestManyAtOnce:
                 np.testing.assert_allclose(together.validation[name][number], values, rtol=1e-4, atol=2e-2)
         assert together.loss[-2, -1] < 0.5 * together.loss[0, -1]
 
-    @pytest.mark.parametrize("shared_batches", [True, False])
+    @pytest.mark.parametrize("shared_batches", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_keys_with_batch_norm_and_dropout(self, shared_batches):
         model = nn.mlp([5, 4], 3, batch_norm=True, dropout=0.2)
         data_key = jax.random.key(3) if shared_batches else None
@@ -350,11 +350,11 @@ def test_shapes_are_refused_under_jit_too(name, types_unchecked):
         jax.jit(lambda data: fit(data=data, **settings).history.loss)(data)
 
 
-@pytest.mark.parametrize("make", [nn.sgd, nn.momentum, nn.adagrad, nn.rmsprop, nn.adam])
+@pytest.mark.parametrize("make", [nn.sgd, nn.adam])
 def test_a_run_has_a_gradient_even_where_a_weight_never_moves(make):
     """As for the border pixels of digits, which are 0 in every picture."""
     data = nn.data.Dataset(np.where(np.arange(6) == 2, 0, X).astype(np.float32), Y)
-    last_loss = lambda rate: fit(optimizer=make(rate), data=data, metrics={}).history.loss[-1]
+    last_loss = jax.jit(lambda rate: fit(optimizer=make(rate), data=data, metrics={}).history.loss[-1])
     slope = jax.grad(last_loss)(0.01)
     step = 5e-4
     numerical = (last_loss(0.01 + step) - last_loss(0.01 - step)) / (2 * step)
