@@ -228,6 +228,7 @@ def test_convnet_is_blocks_of_convolutions_and_a_pool():
     assert output_shape == (7,)
 
 
+@pytest.mark.slow
 def test_convnet_learns_to_tell_where_a_stripe_is():
     """Which of four rows of a noisy picture is bright: seconds, and a fully trained network."""
     random = np.random.default_rng(0)

@@ -218,16 +218,17 @@ class TestEveryOptimizer:
         assert np.abs(walked["dense1"]["W"][0] - walked["dense1"]["W"][1]).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", [*FORMS, "adam, eps beside v"])
-@pytest.mark.parametrize("size", [1e20, 3e38])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*((name, 1e20) for name in FORMS), ("adam", 3e38), ("rmsprop", 3e38), ("adam, eps beside v", 1e20)],
+)
 def test_a_gradient_whose_square_is_infinite_is_survived(name, size):
     """As by optax: what is infinite stays so, and moves nothing more."""
     optimizer = (FORMS | {"adam, eps beside v": CASES["adam, eps beside v"].make})[name](1e-3)
     gradients = jnp.ones((3, 2, 2)).at[0].set(size)
     walked, _ = run(optimizer, jnp.ones((2, 2)), gradients)
-    # Centred, the spread of the infinite from its mean is no number; and the momentum of 3e38 is infinite itself.
-    allowed = name == "rmsprop centered, with momentum" or (name == "muon" and size > 1e38)
-    assert allowed or not np.isnan(walked).any()
+    # Centred, the spread of the infinite from its mean is no number.
+    assert name == "rmsprop centered, with momentum" or not np.isnan(walked).any()
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -256,7 +257,7 @@ def test_the_rate_meets_the_gradient_in_float32():
     np.testing.assert_allclose(updates, -1e-4, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", ["nesterov", "rmsprop centered, with momentum", "adam", "muon"])
 def test_the_state_lies_where_the_parameters_lie(name):
     """Inside shard_map too, where a scan wants its carry to vary as what it meets."""
     mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -1,5 +1,6 @@
 """Where other libraries and the textbook differ, shown, and the settings that remove it. The page is run too."""
 
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -38,6 +39,7 @@ def schedule(step):
 lr, a = 0.01, 0.9  # as the page calls them
 
 
+@functools.cache
 def evaluated(code):
     """The path of W that a setting of the page leads along."""
     W, gradients = one_matrix()
