@@ -39,23 +39,30 @@ def schedule(step):
 lr, a = 0.01, 0.9  # as the page calls them
 
 
-@functools.cache
 def evaluated(code):
     """The path of W that a setting of the page leads along."""
+    return evaluated_in_torch(code) if code.startswith("torch.") else evaluated_in_jax(code)
+
+
+def evaluated_in_torch(code):
+    torch = pytest.importorskip("torch")
     W, gradients = one_matrix()
-    if code.startswith("torch."):
-        torch = pytest.importorskip("torch")
-        tensor = torch.tensor(W, requires_grad=True)
-        optimizer = eval(code, {"torch": torch, "lr": lr, "a": a, "params": [tensor]})
-        path = []
-        for g in gradients:
-            tensor.grad = torch.tensor(g)
-            optimizer.step()
-            path.append(tensor.detach().numpy().copy())
-        return np.stack(path)
+    tensor = torch.tensor(W, requires_grad=True)
+    optimizer = eval(code, {"torch": torch, "lr": lr, "a": a, "params": [tensor]})
+    path = []
+    for g in gradients:
+        tensor.grad = torch.tensor(g)
+        optimizer.step()
+        path.append(tensor.detach().numpy().copy())
+    return np.stack(path)
+
+
+@functools.cache
+def evaluated_in_jax(code):
+    """By jaxnn, optax, or the textbook in NumPy."""
     names = {"nn": nn, "optax": optax, "jax": jax, "lr": lr, "a": a, "schedule": schedule, "every": EVERY_LEAF}
     made = eval(code, names | vars(textbook))
-    return made(W, gradients) if code[0].isupper() else in_jax(made, W, gradients)
+    return made(*one_matrix()) if code[0].isupper() else in_jax(made, *one_matrix())
 
 
 def rows(heading):
