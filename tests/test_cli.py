@@ -111,12 +111,18 @@ def test_runs_are_numbered_and_repeat_themselves(capsys):
     assert "saved   runs/digits-mlp-003" in capsys.readouterr().out
 
 
-LONG = ("sgd", "momentum", "adagrad", "rmsprop", "adam")  # others of their kind train here and elsewhere
+LONG = (
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adagrad",
+    "rmsprop",
+    "adam",
+    "lion",
+)  # others of their kind train here and elsewhere
 
 
-@pytest.mark.parametrize(
-    "optimizer", [*(pytest.param(name, marks=pytest.mark.slow) for name in LONG), "nesterov", "adamw", "lion", "muon"]
-)
+@pytest.mark.parametrize("optimizer", [*(pytest.param(name, marks=pytest.mark.slow) for name in LONG), "adamw", "muon"])
 def test_every_optimizer_trains(optimizer, tmp_path):
     out = tmp_path / "run"
     arguments = ["--optimizer", optimizer, "--epochs", "15", "--model", "mlp", "--hidden-sizes", "32"]

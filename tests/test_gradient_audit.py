@@ -188,7 +188,7 @@ def random_network(seed):
 
 @pytest.mark.parametrize(
     "seeds",
-    [range(2), *(pytest.param(range(n, min(n + 14, 200)), marks=pytest.mark.slow) for n in range(2, 200, 14))],
+    [range(1), *(pytest.param(range(n, min(n + 14, 200)), marks=pytest.mark.slow) for n in range(1, 200, 14))],
     ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}",
 )
 def test_random_networks_give_no_false_alarm(seeds):

@@ -22,7 +22,7 @@ def train(model=MODEL, optimizer=None, data=DATA, **settings):
     )
 
 
-@pytest.mark.parametrize("sampling", ["shuffle", "replacement"])
+@pytest.mark.parametrize("sampling", ["shuffle", pytest.param("replacement", marks=pytest.mark.slow)])
 def test_equals_fit_to_rounding(sampling):
     ours = train(sampling=sampling)
     theirs = nn.fit(MODEL, nn.softmax_cross_entropy, nn.momentum(0.1), DATA, sampling=sampling, **SETTINGS)
@@ -49,7 +49,7 @@ def test_reports_each_epoch():
     assert (result.epochs, result.interrupted) == (4, False)
 
 
-@pytest.mark.parametrize("last", [1, 2, 4])
+@pytest.mark.parametrize("last", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 4))])
 def test_ctrl_c_keeps_the_finished_epochs(last):
     def report(epoch):
         if epoch.epoch == last:

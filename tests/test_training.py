@@ -161,6 +161,7 @@ class TestManyAtOnce:
     def run(rate, data, model=None, **settings):
         return fit(model, nn.sgd(rate), data, **settings).history
 
+    @pytest.mark.slow  # its short form is in the README
     def test_eight_learning_rates_on_the_digits(self, digits):
         """Each history equals that of the run alone, to float32 rounding."""
         scale = nn.data.min_max(digits.train.x, axis=None)
@@ -178,7 +179,8 @@ class TestManyAtOnce:
                 np.testing.assert_allclose(together.validation[name][number], values, rtol=1e-4, atol=2e-2)
         assert together.loss[-2, -1] < 0.5 * together.loss[0, -1]
 
-    @pytest.mark.parametrize("shared_batches", [True, pytest.param(False, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("shared_batches", [True, False])
     def test_keys_with_batch_norm_and_dropout(self, shared_batches):
         model = nn.mlp([5, 4], 3, batch_norm=True, dropout=0.2)
         data_key = jax.random.key(3) if shared_batches else None
@@ -350,7 +352,7 @@ def test_shapes_are_refused_under_jit_too(name, types_unchecked):
         jax.jit(lambda data: fit(data=data, **settings).history.loss)(data)
 
 
-@pytest.mark.parametrize("make", [nn.sgd, nn.adam])
+@pytest.mark.parametrize("make", [pytest.param(nn.sgd, marks=pytest.mark.slow), nn.adam])
 def test_a_run_has_a_gradient_even_where_a_weight_never_moves(make):
     """As for the border pixels of digits, which are 0 in every picture."""
     data = nn.data.Dataset(np.where(np.arange(6) == 2, 0, X).astype(np.float32), Y)

@@ -17,6 +17,7 @@ def run(*arguments, cwd):
     return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow  # the gate does the same
 def test_one_command_from_nothing_to_a_trained_network(tmp_path):
     done = run("train", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
