@@ -87,6 +87,16 @@ def test_every_way_to_write_a_product_gives_the_same(product):
         np.testing.assert_allclose(nn.numerical_gradient(f, jnp.asarray(W)), expected, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_square_matrix_is_not_taken_for_its_transpose(side):
+    random = np.random.default_rng(0)
+    W, x = random.normal(size=(4, 4)), random.normal(size=(4, 4))
+    with jax.enable_x64(True):
+        f = lambda W: jnp.sum(jnp.sin(x @ W if side == "right" else W @ x))
+        expected = x.T @ np.cos(x @ W) if side == "right" else np.cos(W @ x) @ x.T
+        np.testing.assert_allclose(nn.numerical_gradient(f, jnp.asarray(W)), expected, rtol=1e-8, atol=1e-9)
+
+
 @jax.custom_vjp
 def custom_product(x, W):
     return x @ W
