@@ -1,14 +1,13 @@
 """The rate at which the machine moves memory, which floors of work without arithmetic are reckoned with."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.products import shortest
 from benchmarks.row import Contender, Row, Run
 
 SIZE = 2**25  # numbers of 4 bytes: far more than any cache holds
-REPEATS = 5
 
 
 def row() -> Row:
@@ -47,10 +46,4 @@ def pytorch() -> Run:
 
 
 def _rate(step: Callable[[], object]) -> float:
-    step()
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return 3 * 4 * SIZE / min(seconds)  # two arrays read, one written
+    return 3 * 4 * SIZE / shortest(step)  # two arrays read, one written

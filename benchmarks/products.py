@@ -50,10 +50,15 @@ def _matrix(size: int) -> np.ndarray:
 
 
 def _rate(product: Callable[[Any], Any], a: Any) -> float:
-    product(a)
+    return 2 * len(a) ** 3 / shortest(lambda: product(a))
+
+
+def shortest(step: Callable[[], object]) -> float:
+    """Seconds of the shortest of several runs, after one that warms up."""
+    step()
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        product(a)
+        step()
         seconds.append(time.perf_counter() - start)
-    return 2 * len(a) ** 3 / min(seconds)
+    return min(seconds)

@@ -23,11 +23,11 @@ from jaxnn._transitions import (
     map_leaves,
     mask_over,
     moving_mean,
-    one_minus_power,
     rate_at,
     root,
     times,
     updates_of,
+    widened,
     zero_count,
     zeros,
 )
@@ -88,31 +88,18 @@ def adamw(
     >>> print(params["W"] + update["W"], params["b"] + update["b"])
     [[0.95]] [1.]
     """
-    check_rate(learning_rate)
-    check_number("beta1", beta1, at_least=0, below=1)
-    check_number("beta2", beta2, at_least=0, below=1)
-    check_number("eps", eps, above=0)
     check_number("weight_decay", weight_decay, at_least=0)
+    rule = adam(learning_rate, beta1, beta2, eps)
 
     def init(params: PyTree) -> AdamState:
-        check_floating(params)
         mask_over(mask, params)  # a mask that does not fit is refused here
-        m = map_leaves(zeros, params)
-        v = map_leaves(zeros, params)  # not `m` again: the state may be donated
-        return AdamState(zero_count(), m, v)
+        return rule.init(params)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
-        t = optax.safe_increment(state.count)
         lr = rate_at(learning_rate, state.count)
-        m = map_leaves(lambda m, g: moving_mean(beta1, m, gradient(m, g)), state.m, grads)
-        v = map_leaves(lambda v, g: moving_mean(beta2, v, gradient(v, g) ** 2), state.v, grads)
-
-        def step(m: Array, v: Array) -> Array:
-            m_hat, v_hat = m / one_minus_power(beta1, t, m), v / one_minus_power(beta2, t, v)
-            return -lr(m) * m_hat / (root(v_hat) + like(v, eps))
-
-        steps = decay_weights("adamw", map_leaves(step, m, v), params, lr, weight_decay, mask)
-        return updates_of(steps, grads, params), AdamState(t, m, v)
+        steps, new_state = rule.update(map_leaves(widened, grads), state, params)  # not yet rounded
+        steps = decay_weights("adamw", steps, params, lr, weight_decay, mask)
+        return updates_of(steps, grads, params), new_state
 
     return optax.GradientTransformation(init, update)
 

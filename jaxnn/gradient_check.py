@@ -252,7 +252,7 @@ def _past_kinks(check: _Check, found: _Findings, again: Callable[[Subject, np.nd
         right = ~beside.is_wrong
         at, slopes = at[right], [slope[right] for slope in (*slopes, beside.numerical)]
     least, most = np.min(slopes, axis=0), np.max(slopes, axis=0)
-    # Twice as wide again as the few that were seen.
+    # Three times as wide as the few that were seen.
     is_one = np.abs(found.analytic[at] - (least + most) / 2) <= 1.5 * (most - least)
     found.is_wrong[at], found.is_kink[at] = ~is_one, is_one
     return found

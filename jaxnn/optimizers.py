@@ -8,7 +8,7 @@ parameters, whichever is wider. The settings in the tables of differences are ru
 `docs/optimizers.md`; the textbook is *Deep Learning from Scratch*.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -184,8 +184,12 @@ def nesterov(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
         lr = rate_at(learning_rate, state.count)
-        v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * gradient(v, g), state.v, grads)
-        step = map_leaves(lambda v, g: times(momentum, v) - lr(v) * gradient(v, g), v, grads)
+
+        def rolled(v: Array, g: Any) -> Array:
+            return times(momentum, v) - lr(v) * gradient(v, g)
+
+        v = map_leaves(rolled, state.v, grads)
+        step = map_leaves(rolled, v, grads)
         return updates_of(step, grads, params), MomentumState(optax.safe_increment(state.count), v)
 
     return optax.GradientTransformation(init, update)
