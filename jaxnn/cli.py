@@ -1,5 +1,6 @@
 """The `jaxnn` command."""
 
+import _thread
 import contextlib
 import importlib
 import io
@@ -135,11 +136,21 @@ def entry() -> None:
             stream.reconfigure(errors="replace")  # a terminal that knows ASCII alone still gets its line
     # One device trains while the other measures the epoch before.
     jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
+    sys.unraisablehook = _hear_lost_interrupts
     status = main()
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
+
+
+def _hear_lost_interrupts(lost: "sys.UnraisableHookArgs") -> None:
+    """Send Ctrl-C again where it fell into a callback, such as JAX's at each garbage collection: there it is lost."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        # From a thread and a moment later: raised in here, it would be lost too.
+        threading.Timer(0.01, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _parse(arguments: list[str]) -> Any:

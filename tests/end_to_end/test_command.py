@@ -61,10 +61,35 @@ def test_ctrl_c_says_what_was_saved(tmp_path):
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(tmp_path):
-    status, said = interrupted(["train"], "method", signal.SIGINT, tmp_path)
-    assert status == 130
+    status, said = interrupted(["train", "--epochs", "100000"], "method", signal.SIGINT, tmp_path)
+    assert status == 130, said
     if "nothing was saved" in said:  # else the machine was so fast that an epoch was done
         assert list(tmp_path.iterdir()) == []
+
+
+LOSES_CTRL_C = """
+import os, signal, sys, time
+from jaxnn import cli
+
+class Collected:
+    def __del__(self):  # what is raised in here, Python reports and forgets
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+
+def command(console):
+    Collected()
+    time.sleep(30)
+    return 0
+
+cli._models = command
+sys.argv[1:] = ["models"]
+cli.entry()
+"""
+
+
+def test_ctrl_c_that_falls_into_a_callback_is_not_lost(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LOSES_CTRL_C], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "jaxnn: stopped by Ctrl-C; nothing was saved\n")
 
 
 def test_a_pipe_whose_reader_leaves(tmp_path):
