@@ -1,6 +1,5 @@
 """The `jaxnn` command."""
 
-import _thread
 import contextlib
 import importlib
 import io
@@ -148,7 +147,7 @@ def _hear_lost_interrupts(lost: "sys.UnraisableHookArgs") -> None:
     """Send Ctrl-C again where it fell into a callback, such as JAX's at each garbage collection: there it is lost."""
     if issubclass(lost.exc_type, KeyboardInterrupt):
         # From a thread and a moment later: raised in here, it would be lost too.
-        threading.Timer(0.01, _thread.interrupt_main).start()
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:
         sys.__unraisablehook__(lost)
 
