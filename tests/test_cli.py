@@ -134,9 +134,9 @@ def test_every_optimizer_trains(optimizer, tmp_path):
     ("arguments", "expected", "has_penalty"),
     [
         ("--optimizer adamw", 0.01, False),
-        ("--optimizer lion", 0.0, False),
-        ("--optimizer muon --weight-decay 0.5", 0.5, False),
-        ("--optimizer sgd", 0.0, False),
+        pytest.param("--optimizer lion", 0.0, False, marks=pytest.mark.slow),
+        pytest.param("--optimizer muon --weight-decay 0.5", 0.5, False, marks=pytest.mark.slow),
+        pytest.param("--optimizer sgd", 0.0, False, marks=pytest.mark.slow),
         ("--optimizer sgd --weight-decay 0.5", 0.5, True),
     ],
 )

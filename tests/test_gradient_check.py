@@ -67,7 +67,10 @@ class TestTheTextbooksNetInFull:
         assert {j for _, j in kinks["dense1/W"]} == {7}
         assert kinks["dense2/W"] == kinks["dense2/b"] == []
 
-    @pytest.mark.parametrize(("factor", "leaf"), [(2.0, "dense1/W"), (1.001, "dense1/W"), (1.001, "dense2/b")])
+    @pytest.mark.parametrize(
+        ("factor", "leaf"),
+        [pytest.param(2.0, "dense1/W", marks=pytest.mark.slow), (1.001, "dense1/W"), (1.001, "dense2/b")],
+    )
     def test_a_scaled_gradient_fails_and_the_leaf_is_named(self, factor, leaf):
         loss, params, x, y = two_layer_net()
         report = nn.check_gradients(loss, params, x, y, sample=None, gradient=scaled(loss, leaf, factor))
@@ -162,21 +165,25 @@ class TestBesideTheStockTools:
         f, params = times(1.001)
         assert nn.check_gradients(f, params).failed == ("dense1/W",)
 
+    @pytest.mark.slow
     def test_check_grads_in_float32_passes_them_all(self):
         for factor in (1.0, 2.0, 1.001):
             self.jax_check(factor, wide=False)
 
+    @pytest.mark.slow
     def test_check_grads_in_float64_rejects_the_right_gradient(self):
         with pytest.raises(AssertionError, match="VJP cotangent projection") as error:
             self.jax_check(1.0, wide=True)
         assert "dense1" not in str(error.value)  # no leaf, no entry
 
+    @pytest.mark.slow
     def test_check_grads_in_float64_with_a_step_of_1e_6_misses_the_small_fault(self):
         self.jax_check(1.0, wide=True, eps=1e-6)
         self.jax_check(1.001, wide=True, eps=1e-6)
         with pytest.raises(AssertionError, match="VJP cotangent projection"):
             self.jax_check(2.0, wide=True, eps=1e-6)
 
+    @pytest.mark.slow
     def test_chex_passes_them_all_and_takes_no_dict(self):
         for factor in (1.0, 2.0, 1.001):
             self.chex_check(factor)
