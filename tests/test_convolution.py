@@ -408,6 +408,7 @@ with jax.set_mesh(explicit):
 """
 
 
+@pytest.mark.slow
 def test_under_shard_map():
     """In a process of its own, which has two devices."""
     done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, check=False)

@@ -82,7 +82,7 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_layers(training):
     """With respect to parameters and input."""
     check_layers(LAYERS, training)

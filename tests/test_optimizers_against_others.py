@@ -20,7 +20,13 @@ pytestmark = pytest.mark.xdist_group("optimizers")
 
 STEPS = 1000
 # Their formulas run below by other names, or on the page of differences.
-LONG = ("muon, its own scale", "adam, betas that float32 holds")
+LONG = (
+    "muon, its own scale",
+    "adam, betas that float32 holds",
+    "adagrad from 0.1",
+    "adamw on every leaf",
+    "rmsprop",
+)
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES]
 
 
