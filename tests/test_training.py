@@ -65,7 +65,7 @@ def test_fit_equals_its_parts():
     train_step = jax.jit(functools.partial(nn.train_step, model, nn.softmax_cross_entropy, optimizer))
     losses = []
     for epoch in range(3):
-        by_epoch, epoch_losses = train_epoch(by_epoch, (X, Y))
+        by_epoch, epoch_losses = train_epoch(by_epoch, DATA)
         losses += list(epoch_losses)
         data_key = jax.random.split(by_step.key, 3)[0]
         for index in epoch_indices(data_key, epoch, 50, 8, "shuffle"):
