@@ -13,12 +13,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from rich.console import Console
 
-from jaxnn import data
 from jaxnn._checks import check_size
+from jaxnn.data_options import check_options, choose_scaling, fit_scaling, load_data
 from jaxnn.gradient_check import check_gradients
 from jaxnn.gradients import numerical_gradient
 from jaxnn.layers import Params
-from jaxnn.losses import softmax_cross_entropy
+from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.presets import ModelConfig, build_model, check_model, resolve_model
 from jaxnn.progress import format_seconds
 
@@ -55,23 +55,27 @@ def run(config: CheckGradientsConfig, console: Console) -> bool:
     check_size("--batch-size", config.batch_size)
     check_size("--sample", config.sample)
     check_size("--seed", config.seed, at_least=0, below=2**32)
-    source = data.find(config.dataset)
+    check_options(config)
     config = resolve_model(config)
-    model = build_model(config, len(source.classes))
-    train = data.load(config.dataset, config.data_dir).train
+    (train, *_), about = load_data(config.dataset, config)
+    model = build_model(config, about.outputs)
     if config.batch_size > len(train.x):
         raise ValueError(f"--batch-size is {config.batch_size}, but there are only {len(train.x)} training examples")
-    x = np.asarray(data.min_max(train.x, axis=None)(train.x[: config.batch_size]), np.float64)
+    features = np.asarray(train.x)
+    scale = fit_scaling(config.scaling or choose_scaling(features, about), features)
+    x = features[: config.batch_size]
+    x = np.asarray(x if scale is None else scale(x), np.float64)
     y = jnp.asarray(train.y[: config.batch_size])
+    objective = softmax_cross_entropy if about.classes else mean_squared_error
     init_key, layer_key = jax.random.split(jax.random.key(config.seed))
-    params, model_state, _ = model.init(init_key, source.shape)
+    params, model_state, _ = model.init(init_key, about.shape)
     entries = sum(leaf.size for leaf in jax.tree.leaves(params))
 
     def loss(params: Params, model_state: Any, x: Array, y: Array) -> Array:
         outputs, _ = model.apply(params, model_state, x, training=True, key=layer_key)
-        return softmax_cross_entropy(outputs, y)
+        return objective(outputs, y)
 
-    console.print(f"data    {source.name}: {config.batch_size} training examples")
+    console.print(f"data    {about.name}: {config.batch_size} training examples")
     console.print(f"model   {config.model}: {entries:,} parameters, initial weights of seed {config.seed}")
     sample = None if config.every_entry else config.sample
     report = check_gradients(loss, params, model_state, x, y, sample=sample, seed=config.seed)

@@ -11,7 +11,7 @@ import tyro
 
 from jaxnn import decoupled_optimizers, optimizers
 from jaxnn._checks import check_choice, check_number, check_size
-from jaxnn.data import find
+from jaxnn.data_options import check_options
 from jaxnn.presets import PRESETS, ModelConfig, check_model, of_the_model, resolve_model
 
 __all__ = ["OPTIMIZERS", "TrainConfig", "build_optimizer", "check_names", "decouples", "from_json", "resolve"]
@@ -88,7 +88,9 @@ def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
     optimizer = config.optimizer or preset.optimizer
     own_rate = preset.learning_rate if optimizer == preset.optimizer else _LEARNING_RATES[optimizer]
     own_decay = _settings_of(optimizer).get("weight_decay", 0.0)
-    batch_size = preset.batch_size if config.batch_size is None else config.batch_size
+    # Of little data, batches small enough for ten steps an epoch.
+    own_batch_size = min(preset.batch_size, max(2, train_examples // 10), train_examples)
+    batch_size = own_batch_size if config.batch_size is None else config.batch_size
     check_size("--batch-size", batch_size)
     if batch_size > train_examples:
         raise ValueError(f"--batch-size is {batch_size}, but there are only {train_examples} training examples")
@@ -110,6 +112,7 @@ def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
 
 def check_names(config: TrainConfig) -> None:
     """Refuse unknown names and numbers out of range: all that can be said before the data is read."""
+    check_options(config)
     check_model(config)
     for name, choices in {
         "optimizer": OPTIMIZERS,
@@ -163,7 +166,6 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     paths = {name: Path(values[name]) for name in ("data_dir", "out") if values[name] is not None}
     sizes = {name: tuple(values[name]) for name in ("hidden_sizes", "filters") if values[name] is not None}
     config = TrainConfig(**{**values, **paths, **sizes})
-    find(config.dataset)
     check_names(config)
     for name in (
         *PRESETS[config.model].settings,
@@ -174,6 +176,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         "sampling",
         "schedule",
         "weight_decay",
+        "scaling",
     ):
         if getattr(config, name) is None:
             raise ValueError(f"its setting {name!r} is null")

@@ -53,7 +53,7 @@ def plot_history(history: History, title: str = "") -> "Figure":
             if values is not None:
                 numbers = np.arange(1, len(values) + 1)
                 axis.plot(numbers, values, color=color, label=label, marker="o" if len(values) < 40 else "", ms=3)
-        axis.set(xlabel="epoch", ylabel=name)
+        axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False)
     for axis in axes:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -10,6 +9,7 @@ from jax import Array
 
 from jaxnn import activations, models
 from jaxnn._checks import check_choice, check_number, check_size
+from jaxnn.data_options import DataOptions
 from jaxnn.layers import Layer
 
 __all__ = [
@@ -30,13 +30,9 @@ def of_the_model(metavar: str) -> Any:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(DataOptions):
     """A data set, and a network for it."""
 
-    dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "digits"
-    """Data set; jaxnn data lists them."""
-    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder that holds the data set's files. Without it: $JAXNN_DATA, the cache, or a download."""
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mlp"
     """Network; jaxnn models lists them."""
     hidden_sizes: Annotated[tuple[int, ...] | None, of_the_model("INT ...")] = None

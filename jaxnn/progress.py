@@ -54,8 +54,8 @@ def describe(report: EpochReport) -> str:
     loss 0.500  accuracy 0.900  validation loss 0.600  validation accuracy 0.800  100,000 examples/s  1 min 30 s left
     """
     figures = [f"loss {report.loss:.3f}"]
-    figures += [f"{name} {value:.3f}" for name, value in report.train.items()]
-    figures += [f"validation {name} {value:.3f}" for name, value in report.validation.items()]
+    figures += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in report.train.items()]
+    figures += [f"validation {name.replace('_', ' ')} {value:.3f}" for name, value in report.validation.items()]
     figures += [f"{report.examples_per_second:,.0f} examples/s"]
     if report.epoch < report.epochs:
         figures += [f"{format_seconds(report.seconds_left)} left"]

@@ -19,9 +19,11 @@ import jax
 import numpy as np
 
 from jaxnn.config import TrainConfig, from_json
+from jaxnn.data.dataset import Splits
+from jaxnn.data.description import Description, Drawing
 from jaxnn.training import History
 
-__all__ = ["WEIGHTS", "RunFolder", "create", "read_config", "write_config", "write_metrics"]
+__all__ = ["WEIGHTS", "RunFolder", "create", "data_digest", "read_config", "write_config", "write_metrics"]
 
 WEIGHTS = "weights.safetensors"
 
@@ -83,8 +85,23 @@ def create(out: Path | None, label: str) -> Iterator[RunFolder]:
                 folder.rmdir()
 
 
-def write_config(folder: Path, config: TrainConfig, **facts: Any) -> None:
-    """Write `config.json`: every setting, the versions and devices it ran with, and the digest of its weights."""
+def data_digest(splits: Splits) -> str:
+    """The SHA-256 of all examples: their division included.
+
+    >>> import jaxnn as nn
+    >>> print(data_digest(nn.data.load("digits"))[:8] == data_digest(nn.data.load("digits", seed=1))[:8])
+    False
+    """
+    digest = hashlib.sha256()
+    for array in (array for part in splits for array in part):
+        values = np.ascontiguousarray(array)
+        digest.update(f"{values.dtype.str}{values.shape}".encode())
+        digest.update(values.data)
+    return digest.hexdigest()
+
+
+def write_config(folder: Path, config: TrainConfig, about: Description, data_sha256: str, **facts: Any) -> None:
+    """Write `config.json`: settings, what the data is, versions and devices it ran with, and digests."""
     settings = dataclasses.asdict(config)
     if config.data_dir is not None:
         settings["data_dir"] = str(config.data_dir.expanduser().absolute())
@@ -93,6 +110,8 @@ def write_config(folder: Path, config: TrainConfig, **facts: Any) -> None:
     packages = ("jaxnn", "jax", "jaxlib", "numpy", "optax")
     content = {
         "config": settings,
+        "data": dataclasses.asdict(about),
+        "data_sha256": data_sha256,
         **facts,
         "weights_sha256": _digest(folder / WEIGHTS),
         "versions": {
@@ -104,8 +123,8 @@ def write_config(folder: Path, config: TrainConfig, **facts: Any) -> None:
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_config(folder: Path) -> TrainConfig:
-    """Read the settings of a run, after a look at its weights' digest.
+def read_config(folder: Path) -> tuple[TrainConfig, Description, str]:
+    """Read the settings of a run, what its data was and its digest, after a look at that of the weights.
 
     Raises:
         ValueError: there is no run in the folder, or its config or weights are damaged.
@@ -115,8 +134,8 @@ def read_config(folder: Path) -> TrainConfig:
         content = json.loads(path.read_text())
         if not isinstance(content, dict) or not isinstance(content["config"], dict):
             raise TypeError("it holds no settings")
-        config = from_json(content["config"])
-        expected = content["weights_sha256"]
+        config, about = from_json(content["config"]), _description(content["data"])
+        data_sha256, expected = content["data_sha256"], content["weights_sha256"]
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run: there is no config.json in it") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
@@ -127,7 +146,16 @@ def read_config(folder: Path) -> TrainConfig:
         raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error.strerror})") from None
     if digest != expected:
         raise ValueError(f"{folder / WEIGHTS}: is damaged: its SHA-256 is not the one in config.json")
-    return config
+    return config, about, data_sha256
+
+
+def _description(values: dict[str, Any]) -> Description:
+    lists = {name: tuple(values[name]) for name in ("shape", "classes", "targets", "columns")}
+    drawing = None if values["drawing"] is None else Drawing(**values["drawing"])
+    about = Description(**{**values, **lists, "drawing": drawing})
+    if not about.shape or not all(isinstance(side, int) and side > 0 for side in about.shape) or not about.outputs:
+        raise ValueError("its data has no shape, or nothing to predict")
+    return about
 
 
 def _digest(path: Path) -> str:

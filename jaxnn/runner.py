@@ -1,6 +1,7 @@
 """The host loop: the same arithmetic as `fit`, an epoch at a time, for people rather than programs."""
 
 import contextlib
+import functools
 import signal
 import threading
 import time
@@ -8,23 +9,41 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, measure
+from jaxnn._checks import check_batch_size
+from jaxnn.data.streaming import Stream
+from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, evaluate, measure
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.sampling import Sampling
-from jaxnn.training import Augment, History, Penalty, TrainState, check_run, init_state, train_epoch
+from jaxnn.stream_programs import (
+    Arithmetic,
+    Feeder,
+    Learned,
+    Measured,
+    Order,
+    Programs,
+    compile_streamed,
+    on_device,
+    sample,
+)
+from jaxnn.training import (
+    Augment,
+    History,
+    Penalty,
+    TrainState,
+    check_run,
+    init_state,
+    train_epoch,
+    train_step,
+)
 
 __all__ = ["DivergedError", "EpochReport", "RunResult", "train"]
-
-
-Learned: TypeAlias = tuple[Params, ModelState]
-Measured: TypeAlias = tuple[dict[str, Array], dict[str, Array]]
 
 
 class DivergedError(RuntimeError):
@@ -60,12 +79,12 @@ def train(
     model: Layer,
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    train: Examples,
+    train: Examples | Stream,
     *,
     key: PRNGKeyArray,
     epochs: int = 10,
     batch_size: int = 100,
-    validation: Examples | None = None,
+    validation: Examples | Stream | None = None,
     metrics: Metrics | None = None,
     penalty: Penalty | None = None,
     data_key: PRNGKeyArray | None = None,
@@ -81,8 +100,15 @@ def train(
     trains, the one before it is measured and given to `report`, and Ctrl-C is heard: it ends the run with what
     the finished epochs have learned.
 
+    `train` and `validation` may each be a `Stream` instead, for data that does not fit in memory: the numbers are
+    the same again. A compiled step is then called batch by batch while the next ones are read. Each epoch reads the
+    training stream once to train, in the order of `sampling`; once more to measure `metrics`, all examples in order,
+    which `metrics={}` spares (None is the accuracy where the targets are labels); and then the validation stream
+    once, for the loss and `metrics`.
+
     Raises:
         TypeError, ValueError: arguments that do not fit, before any work.
+        DataError: an example of a stream cannot be read, or takes too long; the stream is closed.
         DivergedError: the loss became NaN or infinite.
         KeyboardInterrupt: Ctrl-C before the first epoch was finished.
 
@@ -99,15 +125,18 @@ def train(
     >>> print(result.epochs, result.interrupted)
     2 False
     """
+    if isinstance(train, Stream):
+        check_batch_size(batch_size, len(train))
+    train_sample = sample(train, batch_size)
     metrics = check_run(
         model,
         loss,
         optimizer,
-        train,
+        train_sample,
         key=key,
         epochs=epochs,
         batch_size=batch_size,
-        validation=validation,
+        validation=None if validation is None else sample(validation, 1),
         metrics=metrics,
         penalty=penalty,
         data_key=data_key,
@@ -117,7 +146,10 @@ def train(
     )
 
     def start(key: PRNGKeyArray) -> TrainState:
-        return init_state(model, optimizer, train[0].shape[1:], key)
+        return init_state(model, optimizer, train_sample[0].shape[1:], key)
+
+    def one_step(state: TrainState, x: Array, y: Array) -> tuple[TrainState, Array]:
+        return train_step(model, loss, optimizer, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment)
 
     def one_epoch(state: TrainState, train: Examples) -> tuple[TrainState, Array]:
         return train_epoch(
@@ -137,9 +169,27 @@ def train(
     def measured(learned: Learned, train: Examples, validation: Examples | None) -> Measured:
         return measure(model, loss, *learned, train, validation, metrics, preprocess)
 
-    with _noted_interrupts() as heard:
+    def means(metrics: Metrics, learned: Learned, examples: Examples) -> dict[str, Array]:
+        return evaluate(model, *learned, examples, metrics, preprocess=preprocess)
+
+    def infer(learned: Learned, x: Array) -> Array:
+        return model.apply(*learned, x if preprocess is None else preprocess(x), training=False)[0]
+
+    with _noted_interrupts() as heard, contextlib.ExitStack() as opened:
         began = time.perf_counter()
-        programs = _compile(start, one_epoch, measured, key, train, validation)
+        if isinstance(train, Stream) or isinstance(validation, Stream):
+            programs = compile_streamed(
+                Arithmetic(start, one_step, one_epoch, means, infer, metrics, {"loss": loss, **metrics}),
+                key,
+                train,
+                validation,
+                Order(epochs, batch_size, data_key, sampling),
+                opened,
+                Feeder(functools.partial(_wait, heard=heard), heard),
+                functools.partial(_check_loss, epochs=epochs),
+            )
+        else:
+            programs = _compile(start, one_epoch, measured, key, train, validation)
         state = programs.start()
         compile_seconds = time.perf_counter() - began
 
@@ -165,9 +215,10 @@ def train(
             for _ in range(epochs):
                 state, losses = programs.epoch(state)
                 in_flight.append((state, History(losses, *programs.measured(state))))
-                if len(in_flight) == 2:
+                if len(in_flight) == programs.in_flight:
                     settle()
-            settle()
+            while in_flight:
+                settle()
         except KeyboardInterrupt:
             if not finished:
                 raise
@@ -185,14 +236,6 @@ def train(
     )
 
 
-class _Programs(NamedTuple):
-    """The compiled parts of a run, with the data where they want it."""
-
-    start: Callable[[], TrainState]
-    epoch: Callable[[TrainState], tuple[TrainState, Array]]
-    measured: Callable[[TrainState], Measured]
-
-
 def _compile(
     start: Callable[[PRNGKeyArray], TrainState],
     epoch: Callable[[TrainState, Examples], tuple[TrainState, Array]],
@@ -200,7 +243,7 @@ def _compile(
     key: PRNGKeyArray,
     train: Examples,
     validation: Examples | None,
-) -> _Programs:
+) -> Programs:
     # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
     here, *others = jax.local_devices()
     beside = others[0] if others else here
@@ -209,8 +252,8 @@ def _compile(
     state = jax.eval_shape(start, key)
     lowered = (
         jax.jit(start).lower(key),
-        jax.jit(epoch).lower(_on(here, state), data),
-        jax.jit(measured).lower(_on(beside, (state.params, state.model_state)), *data_beside),
+        jax.jit(epoch).lower(on_device(here, state), data),
+        jax.jit(measured).lower(on_device(beside, (state.params, state.model_state)), *data_beside),
     )
     with ThreadPoolExecutor() as pool:
         run_start, run_epoch, run_measured = pool.map(lambda program: program.compile(), lowered)
@@ -220,17 +263,12 @@ def _compile(
         result: Measured = run_measured(learned, *data_beside)
         return result
 
-    return _Programs(
+    return Programs(
         start=lambda: jax.device_put(run_start(key), here),
         epoch=lambda state: run_epoch(state, data),
         measured=measure_beside,
+        in_flight=2,
     )
-
-
-def _on(device: jax.Device, shapes: PyTree) -> PyTree:
-    """Shapes of arrays that will lie on a device."""
-    sharding = jax.sharding.SingleDeviceSharding(device)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
 @contextlib.contextmanager
@@ -260,7 +298,7 @@ def _noted_interrupts() -> Iterator[threading.Event]:
 def _wait(values: Any, heard: threading.Event) -> None:
     """Wait for a computation with short sleeps, and end the wait on Ctrl-C: blocked inside JAX, Python hears none."""
     pause = 1e-4
-    leaves = jax.tree.leaves(values)
+    leaves: list[Any] = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
     while True:
         if heard.is_set():
             raise KeyboardInterrupt
@@ -271,16 +309,23 @@ def _wait(values: Any, heard: threading.Event) -> None:
 
 
 def _check_losses(history: History, epochs_before: int, epochs: int) -> None:
-    epoch = epochs_before + 1
+    steps = len(history.loss)
     bad = ~np.isfinite(history.loss)
     if bad.any():
         step = int(np.argmax(bad))
-        what = f"the loss became {history.loss[step]} at step {epochs_before * len(bad) + step + 1}"
-    elif not np.isfinite(history.validation.get("loss", 0.0)):
-        what = f"the validation loss became {history.validation['loss']}"
-    else:
-        return
-    raise DivergedError(f"{what} (epoch {epoch} of {epochs}): a smaller learning rate is the usual remedy")
+        _check_loss(history.loss[step], epochs_before * steps + step, steps, epochs)
+    if not np.isfinite(history.validation.get("loss", 0.0)):
+        raise _diverged(f"the validation loss became {history.validation['loss']}", epochs_before + 1, epochs)
+
+
+def _check_loss(loss: Any, step: int, steps: int, epochs: int) -> None:
+    """Refuse a loss that is no number; `step` counts from 0 through epochs of `steps`."""
+    if not np.isfinite(loss):
+        raise _diverged(f"the loss became {loss} at step {step + 1}", step // steps + 1, epochs)
+
+
+def _diverged(what: str, epoch: int, epochs: int) -> DivergedError:
+    return DivergedError(f"{what} (epoch {epoch} of {epochs}): a smaller learning rate is the usual remedy")
 
 
 def _report(finished: list[History], epochs: int, batch_size: int, seconds: float) -> EpochReport:

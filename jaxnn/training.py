@@ -118,7 +118,7 @@ def train_step(
     >>> print(f"{loss:.2f}")
     0.00
     """
-    keys = _split_by_purpose(state.key)
+    keys = split_by_purpose(state.key)
     if preprocess is not None:
         x = preprocess(x)
     if augment is not None:
@@ -187,7 +187,7 @@ def train_epoch(
     check_examples("train", train)
     check_batch_size(batch_size, len(train[0]))
     x, y = jnp.asarray(train[0]), jnp.asarray(train[1])
-    data_key = _split_by_purpose(state.key).data if data_key is None else data_key
+    data_key = split_by_purpose(state.key).data if data_key is None else data_key
     steps = len(x) // batch_size
     indices = epoch_indices(data_key, state.step // steps, len(x), batch_size, sampling)
 
@@ -373,7 +373,7 @@ def check_run(
     return metrics
 
 
-class _Keys(NamedTuple):
+class Keys(NamedTuple):
     """One key per purpose."""
 
     data: PRNGKeyArray
@@ -381,5 +381,5 @@ class _Keys(NamedTuple):
     augment: PRNGKeyArray
 
 
-def _split_by_purpose(key: PRNGKeyArray) -> _Keys:
-    return _Keys(*jax.random.split(key, 3))
+def split_by_purpose(key: PRNGKeyArray) -> Keys:
+    return Keys(*jax.random.split(key, 3))

@@ -282,7 +282,7 @@ def test_vmap_inside_vmap_and_over_any_axis():
 
 
 @pytest.mark.parametrize("name", ["textbook", "stride", "winograd", "fewer channels out"])
-@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_few_examples_at_a_time_changes_nothing(name, chunk, monkeypatch):
     conv, x, W, y_bar, strides, pads = case(name)
     # A prime number of examples: the last of several chunks is short.

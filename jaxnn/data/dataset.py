@@ -1,11 +1,11 @@
 """Examples and their three parts."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jax import Array
 
-__all__ = ["DataError", "Dataset", "Splits", "split"]
+__all__ = ["DataError", "Dataset", "Parts", "Size", "Splits", "divide", "split"]
 
 
 class DataError(ValueError):
@@ -27,18 +27,31 @@ class Splits(NamedTuple):
     test: Dataset
 
 
-def split(
-    dataset: Dataset,
-    *,
-    validation: float | int | np.number = 0.1,
-    test: float | int | np.number = 0.2,
-    seed: int = 0,
-) -> Splits:
+class Parts(NamedTuple):
+    """What a file holds, in the parts into which it divides its examples itself; None where it has no such part."""
+
+    train: Dataset
+    """All examples, if the file does not divide them."""
+    validation: Dataset | None = None
+    test: Dataset | None = None
+    classes: tuple[str, ...] = ()
+    """Names of the classes, where the file has them."""
+    targets: tuple[str, ...] = ()
+    """Names of the numbers to predict, where it has them."""
+    columns: tuple[str, ...] = ()
+    """Names of the features, where it has them."""
+
+
+Size: TypeAlias = float | int | np.number
+"""A part of the examples: a fraction below 1, or a number of them."""
+
+
+def split(dataset: Dataset, *, validation: Size = 0.1, test: Size = 0.2, seed: int = 0) -> Splits:
     """Divide examples at random into training, validation and test data.
 
     `validation` and `test` are fractions below 1, or numbers of examples; the rest is for training. Integer
-    labels are stratified: each part has each class in nearly the same proportion. The same `seed` makes the same
-    parts.
+    labels are stratified: each part has each class in nearly the same proportion, to within two examples where the
+    classes are alike. The same `seed` makes the same parts.
 
     Raises:
         ValueError: a part that is negative, or nothing left to train on.
@@ -55,14 +68,52 @@ def split(
     sizes = [_part_size(name, size, len(x)) for name, size in (("validation", validation), ("test", test))]
     if sum(sizes) >= len(x):
         raise ValueError(f"validation={validation} and test={test} leave none of {len(x)} examples to train on")
-    order = _stratified_order(y, np.random.default_rng(seed))
     validation_size, test_size = sizes
+    order = _stratified_order(y, np.random.default_rng(seed))
     parts = np.split(order, [test_size, test_size + validation_size])
     test_set, validation_set, train_set = (Dataset(x[part], y[part]) for part in parts)
     return Splits(train_set, validation_set, test_set)
 
 
-def _part_size(name: str, size: float | int | np.number, examples: int) -> int:
+def divide(parts: Parts, *, validation: Size | None = None, test: Size | None = None, seed: int = 0) -> Splits:
+    """Complete the parts that a data set came in: what it has stays as it is, what it lacks is taken from `train`.
+
+    `validation` and `test` are fractions of what `train` holds, or numbers of examples, and are taken as `split`
+    takes them; by default 0.1 and 0.2.
+
+    Raises:
+        ValueError: a size for a part that there is already; a part that would be empty, though its size is not 0;
+            or nothing left to train on.
+
+    >>> import numpy as np, jaxnn as nn
+    >>> x, y = np.arange(100.0).reshape(100, 1), np.arange(100) % 2
+    >>> train, test = nn.data.Dataset(x[:60], y[:60]), nn.data.Dataset(x[60:], y[60:])
+    >>> print([len(part.x) for part in divide(Parts(train, test=test), validation=0.25)])
+    [45, 15, 40]
+    """
+    if parts.validation is not None and parts.test is not None and validation is None and test is None:
+        return Splits(parts.train, parts.validation, parts.test)
+    examples = len(parts.train.x)
+    sizes: dict[str, Size] = {}
+    for name, given, official, default in (
+        ("validation", validation, parts.validation, 0.1),
+        ("test", test, parts.test, 0.2),
+    ):
+        if official is not None and given is not None:
+            raise ValueError(f"{name}={given}: the data has a {name} part of its own, which is never mixed in")
+        sizes[name] = 0 if official is not None else default if given is None else given
+        if sizes[name] != 0 and _part_size(name, sizes[name], examples) == 0:
+            hint = f"give {name} a number of them, or more data"
+            raise ValueError(f"{name}={sizes[name]:g} of {examples} examples is not one: {hint}")
+    made = split(parts.train, validation=sizes["validation"], test=sizes["test"], seed=seed)
+    return Splits(
+        made.train,
+        made.validation if parts.validation is None else parts.validation,
+        made.test if parts.test is None else parts.test,
+    )
+
+
+def _part_size(name: str, size: Size, examples: int) -> int:
     is_fraction = isinstance(size, float | np.floating)
     if size < 0 or (is_fraction and size >= 1):
         raise ValueError(f"{name} must be a fraction from 0 to below 1 or a number of examples; got {size}")
@@ -79,4 +130,6 @@ def _stratified_order(y: np.ndarray, random: np.random.Generator) -> np.ndarray:
     for label in np.unique(y):
         members = np.flatnonzero(y[order] == label)
         place[members] = (np.arange(len(members)) + random.random()) / len(members)
+        if len(members) == 1:
+            place[members] = 1  # at the end, where the training data is: what is never learned cannot be tested
     return order[np.argsort(place, kind="stable")]

@@ -7,74 +7,77 @@ from pathlib import Path
 
 from jaxnn.data.dataset import DataError
 
-__all__ = ["download"]
+__all__ = ["fetch"]
+
+_TIMEOUT = 30  # seconds without a byte
+_CHUNK = 2**16
 
 
-def download(title: str, target: Path, mirrors: Sequence[str], verify: Callable[[Path], None]) -> None:
-    """Fetch the file of this name from the first mirror that delivers the right content.
+def fetch(title: str, target: Path, mirrors: Sequence[str], size: int, verify: Callable[[Path], None]) -> None:
+    """Fetch the file of this name and `size` in bytes from the first mirror that delivers the right content.
 
-    The file gets its final name once it is whole and `verify` has not refused it, so this can be interrupted and
-    repeated.
+    The file gets its final name once it is whole and `verify` has not refused it, so this can be interrupted,
+    repeated, and done by two processes at once. No more than `size` bytes are stored.
 
     Raises:
         DataError: no mirror delivers it, or it cannot be stored.
     """
-    folder = target.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as aside:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as aside:
             fetched = Path(aside) / target.name
-            _fetch(title, fetched, mirrors, verify)
+            _from_first(title, fetched, mirrors, size, verify)
             fetched.replace(target)
     except OSError as error:
-        raise DataError(f"{folder}: {title} cannot be stored there ({error.strerror})") from None
+        raise DataError(f"{target}: {title} cannot be stored there ({error.strerror})") from None
 
 
-def _fetch(title: str, target: Path, mirrors: Sequence[str], verify: Callable[[Path], None]) -> None:
-    import pooch
-
+def _from_first(title: str, path: Path, mirrors: Sequence[str], size: int, verify: Callable[[Path], None]) -> None:
     failures = []
     for mirror in mirrors:
-        url = f"{mirror}{target.name}"
-        progress = _DownloadProgress(f"{title}: {target.name}")
         try:
-            pooch.HTTPDownloader(progressbar=progress, timeout=30)(url, str(target), None)
-            verify(target)
+            _receive(f"{mirror}{path.name}", path, size, f"{title}: {path.name}")
+            verify(path)
             return
-        except (OSError, DataError) as error:
-            reason = str(error) if isinstance(error, DataError) else type(error).__name__  # requests' text is long
-            failures.append(f"{mirror} ({reason})")
-        finally:
-            progress.close()
+        except DataError as error:
+            failures.append(f"{mirror} ({str(error).removeprefix(f'{path}: ')})")
     raise DataError(
-        f"{title}: {target.name} could not be downloaded from {' or '.join(failures)}; "
+        f"{title}: {path.name} could not be downloaded from {' or '.join(failures)}; "
         f"put the files into a folder yourself and name it with --data-dir"
     )
 
 
-class _DownloadProgress:
-    """The progress bar that pooch asks for, drawn by rich on stderr."""
+def _receive(url: str, path: Path, size: int, task: str) -> None:
+    import requests
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from urllib3 import exceptions
 
-    def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.total = 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-        )
-        self._task = self._progress.add_task(title)
-        self._progress.start()
-
-    def update(self, amount: int) -> None:
-        self._progress.update(self._task, advance=amount, total=self.total or None)
-
-    def reset(self) -> None:
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        self._progress.stop()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    received = 0
+    try:
+        with (
+            requests.get(url, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}) as response,
+            path.open("wb") as file,
+            Progress(*columns, console=Console(file=sys.stderr)) as progress,
+        ):
+            if not response.ok:
+                raise DataError(f"HTTP {response.status_code} {response.reason}")
+            announced = response.headers.get("Content-Length", str(size))
+            if announced != str(size):
+                raise DataError(f"another file than expected: {announced} bytes instead of {size}")
+            bar = progress.add_task(task, total=size)
+            # Not decoded: servers call a file gzip-encoded that simply is a gzip file.
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                received += len(chunk)
+                if received > size:
+                    raise DataError(f"another file than expected: more than {size} bytes")
+                file.write(chunk)
+                progress.update(bar, advance=len(chunk))
+    except (requests.Timeout, exceptions.TimeoutError) as error:
+        raise DataError(f"stalls after {received} of {size} bytes: none for {_TIMEOUT} seconds") from error
+    except (requests.RequestException, exceptions.HTTPError) as error:
+        what = f"breaks off after {received} of {size} bytes" if received else "cannot be reached"
+        raise DataError(f"{what}: {type(error).__name__}") from error  # their texts are long
+    if received < size:
+        raise DataError(f"ends after {received} of {size} bytes")

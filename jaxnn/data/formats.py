@@ -3,28 +3,33 @@
 import gzip
 import hashlib
 import math
+import re
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
 
-from jaxnn.data.dataset import DataError, Dataset
+from jaxnn.data._files import GZIP_MAGIC, largest, opened
+from jaxnn.data.dataset import DataError
 
-__all__ = ["CIFAR10_RECORD", "cifar10_examples", "idx_sha256", "read_cifar10", "read_idx", "read_tar"]
+__all__ = ["idx_sha256", "read_idx", "read_tar"]
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_GZIP_MAGIC = b"\x1f\x8b"
-_LARGEST = 2**30  # bytes that a gzipped file may unfold to
-CIFAR10_RECORD = 1 + 3 * 32 * 32
-"""Bytes of one example."""
 _BLOCK = tarfile.BLOCKSIZE
 _BESIDES = 2**24  # bytes that an archive may hold besides the members that are wanted
 _CHUNK = 2**20
+_PAX_RECORD = re.compile(rb"([1-9][0-9]{0,8}) ([^=\n]+)=")
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _WITHOUT_CONTENT = (
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,
@@ -51,13 +56,13 @@ def read_idx(path: str | Path) -> np.ndarray:
     [7 3]
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         stored = file.read()
 
     def corrupt(what: str) -> DataError:
         return DataError(f"{path}: {what}")
 
-    unzip = zlib.decompressobj(wbits=31) if stored[:2] == _GZIP_MAGIC else None
+    unzip = zlib.decompressobj(wbits=31) if stored[:2] == GZIP_MAGIC else None
     longest_header = 4 + 4 * 8
     try:
         content = unzip.decompress(stored, longest_header) if unzip else stored
@@ -75,8 +80,9 @@ def read_idx(path: str | Path) -> np.ndarray:
         dtype = np.dtype(_IDX_DTYPES[content[2]])
         expected = header + math.prod(shape) * dtype.itemsize
         if unzip:
-            if expected > _LARGEST:
-                raise corrupt(f"claims {expected} bytes in its header; gzipped files may unfold to {_LARGEST}")
+            limit = largest(len(stored))
+            if expected > limit:
+                raise corrupt(f"claims {expected} bytes in its header; so small a gzipped file may unfold to {limit}")
             content += unzip.decompress(unzip.unconsumed_tail, max(expected - len(content), 0) + 1)
     except zlib.error as error:
         raise corrupt(f"is corrupt: gzip says {error}") from None
@@ -90,6 +96,8 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise corrupt("is truncated: the gzip stream has no end")
     if unzip and unzip.unused_data:
         raise corrupt(f"is corrupt: {len(unzip.unused_data)} bytes follow the end of the gzip stream")
+    if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 2**63:  # NumPy refuses it, be a size 0 or not
+        raise corrupt(f"announces shape {shape}, which no array has")
     return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
 
 
@@ -106,61 +114,6 @@ def idx_sha256(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def read_cifar10(path: str | Path, *, records: int | None = None) -> Dataset:
-    """Read examples from a file of CIFAR-10's binary distribution: x uint8 `[n, 32, 32, 3]`, y int32 `[n]`.
-
-        record of 3,073 bytes: label · 1,024 red · 1,024 green · 1,024 blue, each colour row by row
-
-    The official files hold 10,000 `records` each; None takes as many as there are.
-
-    Raises:
-        DataError: the file is missing, does not end with a record, holds another number of records, or a label
-            beyond 9.
-
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "batch.bin")
-    ...     _ = path.write_bytes(bytes([6]) + bytes([255]) * 1024 + bytes(2048))  # a frog, all red
-    ...     x, y = read_cifar10(path)
-    >>> print(x.shape, x[0, 0, 0], y)
-    (1, 32, 32, 3) [255   0   0] [6]
-    """
-    path = Path(path)
-    with _opened(path) as file:
-        # One byte beyond tells a file that is too long from one that is right.
-        content = file.read(-1 if records is None else records * CIFAR10_RECORD + 1)
-    return cifar10_examples(content, str(path), records=records)
-
-
-def cifar10_examples(content: bytes, name: str, *, records: int | None = None) -> Dataset:
-    """The examples in the bytes of a file of CIFAR-10's binary distribution (see `read_cifar10`).
-
-    Raises:
-        DataError: as `read_cifar10`; the sentence begins with `name`.
-    """
-    whole, rest = divmod(len(content), CIFAR10_RECORD)
-    if records is not None:
-        expected = records * CIFAR10_RECORD
-        if len(content) < expected:
-            raise DataError(
-                f"{name}: is truncated: {records} records are {expected} bytes; it ends after {len(content)}"
-            )
-        if len(content) > expected:
-            raise DataError(f"{name}: is too long: {records} records end at byte {expected}; there are more")
-    if rest or not whole:
-        raise DataError(
-            f"{name}: is no file of whole records of {CIFAR10_RECORD} bytes: the one at byte {len(content) - rest} "
-            f"has {rest}"
-        )
-    rows = np.frombuffer(content, np.uint8).reshape(whole, CIFAR10_RECORD)
-    labels = rows[:, 0]
-    wrong = np.flatnonzero(labels > 9)
-    if len(wrong):
-        raise DataError(f"{name}: label at byte {wrong[0] * CIFAR10_RECORD} is {labels[wrong[0]]}; expected 0 to 9")
-    images = rows[:, 1:].reshape(whole, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Dataset(np.ascontiguousarray(images), labels.astype(np.int32))
-
-
 def read_tar(path: str | Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
     """Read regular files of known names and `sizes` from a tar archive, gzipped or not, into memory.
 
@@ -168,11 +121,11 @@ def read_tar(path: str | Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
 
     Nothing is written to disk and no path in the archive is believed: other members are passed over. A size in a
     header is compared with what is expected, or with what an archive of these files may hold, before anything of
-    that size is read or unfolded.
+    that size is read or unfolded. An extended header (PAX, GNU) may give the member after it another name.
 
     Raises:
-        DataError: the archive is missing, truncated, corrupt or too large; or a file is not in it, is there twice,
-            is a link or has another size.
+        DataError: the archive is missing, truncated, corrupt or too large; an extended header sets a size, or a file
+            is stored sparsely; or a file is not in it, is there twice, is a link or has another size.
 
     >>> import io, pathlib, tarfile, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -185,8 +138,8 @@ def read_tar(path: str | Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
     {'letters/a': b'AAA'}
     """
     path = Path(path)
-    with _opened(path) as stored:
-        gzipped = stored.read(2) == _GZIP_MAGIC
+    with opened(path) as stored:
+        gzipped = stored.read(2) == GZIP_MAGIC
         stored.seek(0)
         try:
             return _tar_members(path, gzip.GzipFile(fileobj=stored) if gzipped else stored, sizes)
@@ -200,6 +153,7 @@ def _tar_members(path: Path, file: BufferedIOBase, sizes: Mapping[str, int]) -> 
     limit = sum(sizes.values()) + _BESIDES
     found: dict[str, bytes] = {}
     offset = 0
+    extended, new_name = False, None  # whether an extended header came just before, and the name that it gives
     while (block := file.read(_BLOCK)) != bytes(_BLOCK):
         if len(block) < _BLOCK:
             raise DataError(f"{path}: is truncated: it ends at byte {offset + len(block)} without an end of archive")
@@ -208,7 +162,7 @@ def _tar_members(path: Path, file: BufferedIOBase, sizes: Mapping[str, int]) -> 
             member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError:
             raise DataError(f"{path}: is no tar archive, or corrupt: no member's header at byte {offset}") from None
-        name = member.name.removeprefix("./")
+        name = (member.name if new_name is None else new_name).removeprefix("./")
         size = 0 if member.type in _WITHOUT_CONTENT else member.size
         padded = -(-size // _BLOCK) * _BLOCK
         if size < 0 or offset + padded > limit:
@@ -221,12 +175,24 @@ def _tar_members(path: Path, file: BufferedIOBase, sizes: Mapping[str, int]) -> 
                 raise DataError(f"{path}: holds {name} twice, again at byte {offset}")
             if size != sizes[name]:
                 raise DataError(f"{path}: {name}, at byte {offset}, has {size} bytes; expected {sizes[name]}")
+        if member.type == tarfile.GNUTYPE_SPARSE:  # more of its header would follow
+            raise DataError(f"{path}: the member at byte {offset} is stored sparsely; expected whole files")
         content = file.read(padded)
         start, offset = offset, offset + _BLOCK + len(content)
         if len(content) < padded:
             raise DataError(f"{path}: is truncated: it ends at byte {offset}, within the member at byte {start}")
+        if member.type in _EXTENDED:
+            extended = True
+            given = _given_name(f"{path}: the extended header at byte {start}", member.type, content[:size])
+            if given is not None and new_name is not None:
+                raise DataError(f"{path}: the extended header at byte {start} names a member that has a name already")
+            new_name = new_name if given is None else given
+            continue
+        extended, new_name = False, None
         if wanted:
             found[name] = content[:size]
+    if extended:
+        raise DataError(f"{path}: is corrupt: it ends at byte {offset}, after an extended header without its member")
     for name in sizes:
         if name not in found:
             raise DataError(f"{path}: does not hold {name}")
@@ -237,13 +203,24 @@ def _tar_members(path: Path, file: BufferedIOBase, sizes: Mapping[str, int]) -> 
     return found
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """A file to read; what the system says against it becomes a DataError."""
-    try:
-        with path.open("rb") as file:
-            yield file
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+def _given_name(place: str, kind: bytes, content: bytes) -> str | None:
+    """The name that an extended header gives to the member after it: PAX's in records of length and value."""
+    if kind == tarfile.GNUTYPE_LONGLINK:
+        return None
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        return content.split(b"\0")[0].decode("utf-8", "surrogateescape")
+    name, at = None, 0
+    while at < len(content):
+        record = _PAX_RECORD.match(content, at)
+        end = at + int(record[1]) if record else 0
+        if record is None or not record.end() < end <= len(content) or content[end - 1 : end] != b"\n":
+            raise DataError(f"{place} is corrupt: it has no record at its byte {at}")
+        key = record[2]
+        sparse = key.startswith(b"GNU.sparse.")
+        if sparse or key == b"size" or (key == b"path" and kind == tarfile.XGLTYPE):
+            what = "GNU.sparse" if sparse else key.decode()
+            raise DataError(f"{place} sets {what}; expected at most the name of one member, and whole files")
+        if key == b"path":
+            name = content[record.end() : end - 1].decode("utf-8", "surrogateescape")
+        at = end
+    return name

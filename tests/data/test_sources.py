@@ -1,21 +1,20 @@
 """Data sets by name: where they are looked for, what is believed, and downloads from a server on this machine."""
 
-import contextlib
-import functools
 import gzip
 import hashlib
 import importlib
 import tarfile
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 import jaxnn as nn
 from jaxnn.data import DataError, sources
-from tests.data.test_formats import cifar10_bytes, idx_bytes, tar_bytes
+from jaxnn.data.sources import download, load_named
+from tests.data.test_cifar import cifar_bytes
+from tests.data.test_download import serving
+from tests.data.test_formats import idx_bytes, tar_bytes
 
 MODULE = importlib.import_module("jaxnn.data.sources")  # whose name in nn.data is the function's
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -44,6 +43,11 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setattr(MODULE, "_cache", lambda: folder)
     return folder
+
+
+def let_there_be(monkeypatch, *known):
+    """Other data sets by name than there are."""
+    monkeypatch.setattr(MODULE, "SOURCES", known)
 
 
 def check_tiny(splits):
@@ -169,7 +173,7 @@ def tiny_cifar10():
 def batches():
     images, labels = tiny_cifar10()
     parts = zip(np.split(images, 6), np.split(labels, 6), strict=True)
-    return dict(zip(BATCHES, (cifar10_bytes(*part) for part in parts), strict=True))
+    return dict(zip(BATCHES, (cifar_bytes(*part) for part in parts), strict=True))
 
 
 def packed(contents):
@@ -187,8 +191,9 @@ def few_records(monkeypatch, *mirrors, sha256=None):
     """Let the files of CIFAR-10 have four records each."""
     official = nn.data.find("cifar10")
     files = tuple(replace(file, count=4) for file in official.files)
-    archive = replace(official.archive, sha256=sha256 or official.archive.sha256)
-    monkeypatch.setattr(MODULE, "_SOURCES", (replace(official, files=files, mirrors=mirrors, archive=archive),))
+    size = len(packed(batches()))
+    archive = replace(official.archive, size=size, sha256=sha256 or official.archive.sha256)
+    let_there_be(monkeypatch, replace(official, files=files, mirrors=mirrors, archive=archive))
 
 
 @pytest.fixture
@@ -243,7 +248,7 @@ def test_real_cifar10(cifar10_dir):
     np.testing.assert_allclose(means, [125.3, 123.0, 113.9], atol=0.3)
     steps = [np.abs(np.diff(images[:1000].astype(np.int16), axis=axis)).mean() for axis in (1, 2)]
     assert max(steps) < 20, "neighbours are alike along rows and columns: 15, against 60 in any order"
-    ships = splits.test.x[splits.test.y == nn.data.find("cifar10").classes.index("ship")]
+    ships = splits.test.x[splits.test.y == nn.data.find("cifar10").about.classes.index("ship")]
     top, bottom = (ships[:, rows].mean() for rows in (slice(0, 8), slice(24, 32)))
     assert top > bottom + 20, "the sky is up"
 
@@ -290,44 +295,6 @@ def test_missing_cifar10_files(four_records, tmp_path):
         nn.data.load("cifar10", tmp_path / "packed")
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves `files`; what is under /broken/ breaks off in the middle, under /wrong/ is another file."""
-
-    def __init__(self, files, *arguments):
-        self.files = files
-        super().__init__(*arguments)
-
-    def do_GET(self):
-        _, mirror, name = self.path.split("/")
-        content = self.files.get(name)
-        if content is None or mirror == "gone":
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if mirror == "wrong":
-            content = bytes(len(content))
-        self.wfile.write(content[: len(content) // 2] if mirror == "broken" else content)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@contextlib.contextmanager
-def serving(files):
-    """A server on this machine; yields the beginning of its addresses."""
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, files))
-    thread = threading.Thread(target=httpd.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_port}"
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
-
-
 @pytest.fixture
 def server(monkeypatch):
     """A server with the tiny files of MNIST; returns a function that names the mirrors."""
@@ -340,11 +307,15 @@ def server(monkeypatch):
             "sha256": None if gzipped_digest else hashlib.sha256(idx_bytes(arrays[name])).hexdigest(),
             "gzip_sha256": hashlib.sha256(files[f"{name}.gz"]).hexdigest() if gzipped_digest else None,
         }
-        known = tuple(replace(f, count=len(arrays[f.name]), **digest(f.name)) for f in official.files)
+        known = tuple(
+            replace(f, count=len(arrays[f.name]), gzip_size=len(files[f"{f.name}.gz"]), **digest(f.name))
+            for f in official.files
+        )
         urls = tuple(f"{host}/{name}/" for name in names)
-        monkeypatch.setattr(MODULE, "_SOURCES", (replace(official, files=known, mirrors=urls),))
+        let_there_be(monkeypatch, replace(official, files=known, mirrors=urls))
 
-    with serving(files) as host:
+    with serving(files) as running:
+        host = running.host
         yield mirrors
 
 
@@ -380,14 +351,15 @@ def test_a_download_begun_is_finished(server, cache):
 def test_a_cache_that_cannot_be_written(server, cache):
     server("good")
     cache.write_text("a file where the folder should be")
-    with pytest.raises(DataError, match="mnist cannot be stored there"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: mnist cannot be stored there"):
         nn.data.load("mnist")
 
 
 def test_cifar10s_archive_is_downloaded_verified_and_kept(cache, monkeypatch, capsys):
     archive = packed(batches())
     digest = hashlib.sha256(archive).hexdigest()
-    with serving({ARCHIVE: archive}) as host:
+    with serving({ARCHIVE: archive}) as running:
+        host = running.host
         few_records(monkeypatch, *(f"{host}/{name}/" for name in ("gone", "broken", "wrong")), sha256=digest)
         with pytest.raises(
             DataError, match=rf"{ARCHIVE} could not be downloaded from .*gone.*broken.*wrong/ \(another file"
@@ -402,15 +374,179 @@ def test_cifar10s_archive_is_downloaded_verified_and_kept(cache, monkeypatch, ca
 
 
 def test_a_download_with_another_digest_is_refused(cache, monkeypatch):
-    with serving({ARCHIVE: packed(batches())}) as host:
-        few_records(monkeypatch, f"{host}/good/")  # with the official digest
+    with serving({ARCHIVE: packed(batches())}) as running:
+        few_records(monkeypatch, f"{running.host}/good/")  # with the official digest
         with pytest.raises(DataError, match="another file than expected, by its SHA-256"):
             nn.data.load("cifar10")
 
 
 def test_sources_are_all_described():
+    assert len({source.name for source in sources()}) == len(sources())
     for source in sources():
-        assert len(source.classes) == 10
-        assert source.title
-        assert len(source.files) in ((6,) if source.archive else (0, 4))
-        assert source.files == () or len(source.mirrors) >= (1 if source.archive else 2)
+        about = source.about
+        assert about.title
+        assert bool(about.classes) != bool(about.targets)
+        assert len(set(about.classes)) == {"diabetes": 0, "cifar100": 100}.get(source.name, 10)
+        assert about.brightest == {"digits": 16, "diabetes": None}.get(source.name, 255)
+        assert (about.drawing is None) == (source.name in ("diabetes", "cifar10", "cifar100"))
+        assert len(source.files) == {"digits": 0, "diabetes": 0, "cifar10": 6, "cifar100": 2}.get(source.name, 4)
+        if not source.files:
+            continue
+        assert len(set(source.mirrors)) >= 2
+        assert all(mirror.startswith("http") and mirror.endswith("/") for mirror in source.mirrors)
+        assert not any("toronto" in mirror for mirror in source.mirrors[:-1]), "throttled: only if nobody else has it"
+        assert sum(file.count for file in source.files) == (60_000 if source.archive else 140_000)
+        if source.archive:
+            assert source.archive.labels[-1] == about.outputs
+        digests = [source.archive.sha256] if source.archive else [f.sha256 or f.gzip_sha256 for f in source.files]
+        assert all(len(bytes.fromhex(digest)) == 32 for digest in digests)
+        assert source.archive or all(file.gzip_size > 1000 for file in source.files)
+
+
+def test_diabetes_is_the_bundled_one_in_its_own_units():
+    from sklearn.datasets import load_diabetes
+
+    bundled = load_diabetes(scaled=False)
+    about = nn.data.find("diabetes").about
+    assert list(about.columns) == bundled.feature_names
+    assert (about.shape, about.outputs) == ((10,), 1)
+    parts = load_named(nn.data.find("diabetes"))
+    assert [part.x.shape for part in parts] == [(310, 10), (44, 10), (88, 10)]
+    assert {(part.x.dtype, part.y.dtype, part.y.shape[1]) for part in parts} == {(np.dtype("f4"), np.dtype("f4"), 1)}
+    rows = np.concatenate([np.c_[part.x, part.y] for part in parts])
+    expected = np.c_[bundled.data, bundled.target].astype(np.float32)
+    np.testing.assert_array_equal(rows[np.lexsort(rows.T)], expected[np.lexsort(expected.T)])
+    assert rows[:, 0].min() == 19, "years"
+    other = load_named(nn.data.find("diabetes"), validation=0, test=42, seed=1)
+    assert [len(part.x) for part in other] == [400, 0, 42]
+    assert not np.array_equal(other.test.x, load_named(nn.data.find("diabetes"), validation=0, test=42).test.x)
+
+
+def test_built_in_sets_are_divided_as_asked(digits):
+    parts = load_named(nn.data.find("digits"), validation=0.3, seed=2)
+    assert [len(part.x) for part in parts] == [899, 539, 359]
+    for one, same in zip(digits, load_named(nn.data.find("digits"), test=0.2, seed=0), strict=True):
+        np.testing.assert_array_equal(one.x, same.x)
+
+
+def test_an_official_test_set_stays_itself_and_validation_data_comes_from_the_training_data(tmp_path):
+    write(tmp_path, tiny_mnist())
+    mnist, arrays = nn.data.find("mnist"), tiny_mnist()
+    for validation, sizes in ((0.3, [21, 9]), (10, [20, 10]), (0, [30, 0])):
+        parts = load_named(mnist, tmp_path, validation=validation, seed=1)
+        assert [len(part.x) for part in parts] == [*sizes, 8]
+        np.testing.assert_array_equal(parts.test.x[..., 0], arrays[NAMES[2]])
+        np.testing.assert_array_equal(parts.test.y, arrays[NAMES[3]])
+        images = np.concatenate([parts.train.x, parts.validation.x])[..., 0].reshape(30, -1)
+        official = arrays[NAMES[0]].reshape(30, -1)
+        np.testing.assert_array_equal(images[np.lexsort(images.T)], official[np.lexsort(official.T)])
+    assert np.bincount(load_named(mnist, tmp_path, validation=10).validation.y).tolist() == [1] * 10, "stratified"
+    first, second = (load_named(mnist, tmp_path, validation=10, seed=seed).validation.x for seed in (1, 2))
+    assert not np.array_equal(first, second)
+    for test in (0.2, 0):
+        with pytest.raises(ValueError, match=rf"test={test}: mnist has a test set of its own, which is never mixed in"):
+            load_named(mnist, tmp_path / "not read", test=test)
+
+
+def three_sets(monkeypatch):
+    """MNIST, Fashion-MNIST and KMNIST with tiny files of their own, known by their digests."""
+    random, contents, known = np.random.default_rng(1), {}, []
+    for name in ("mnist", "fashion_mnist", "kmnist"):
+        source, files = nn.data.find(name), []
+        contents[name] = {}
+        for file, shape in zip(source.files, ((30, 28, 28), (30,), (8, 28, 28), (8,)), strict=True):
+            content = idx_bytes(random.integers(0, 10, shape).astype(np.uint8))
+            contents[name][f"{file.name}.gz"] = gzip.compress(content, mtime=0)
+            digests = {
+                key: hashlib.sha256(stored).hexdigest()
+                for key, stored in (("sha256", content), ("gzip_sha256", contents[name][f"{file.name}.gz"]))
+                if getattr(file, key)
+            }
+            files.append(replace(file, count=shape[0], gzip_size=len(contents[name][f"{file.name}.gz"]), **digests))
+        known.append(replace(source, files=tuple(files)))
+    let_there_be(monkeypatch, *known)
+    return contents
+
+
+@pytest.mark.parametrize("given", ["mnist", "fashion_mnist", "kmnist"])
+def test_sets_of_the_same_layout_are_not_mistaken_for_each_other(given, tmp_path, monkeypatch):
+    for name, content in three_sets(monkeypatch)[given].items():
+        (tmp_path / name).write_bytes(content)
+    for asked in ("mnist", "fashion_mnist", "kmnist"):
+        source = nn.data.find(asked)
+        if asked == given:
+            assert [len(part.x) for part in load_named(source, tmp_path)] == [25, 5, 8]
+            continue
+        with pytest.raises(DataError, match=f"ubyte.gz: is a file of {given}, not of {asked}"):
+            load_named(source, tmp_path)
+
+
+def tiny_cifar100(*mirrors):
+    """Ten training and four test photos in CIFAR-100's layout, and the archive that holds them."""
+    images = np.random.default_rng(3).integers(0, 256, (14, 32, 32, 3)).astype(np.uint8)
+    fine = np.arange(14) * 7
+    contents = {
+        "train.bin": cifar_bytes(images[:10], fine[:10] // 5, fine[:10]),
+        "test.bin": cifar_bytes(images[10:], fine[10:] // 5, fine[10:]),
+    }
+    archive = gzip.compress(tar_bytes([(f"cifar-100-binary/{name}", part) for name, part in contents.items()]), mtime=0)
+    official = nn.data.find("cifar100")
+    packing = replace(official.archive, size=len(archive), sha256=hashlib.sha256(archive).hexdigest())
+    files = tuple(replace(file, count=count) for file, count in zip(official.files, (10, 4), strict=True))
+    return replace(official, files=files, archive=packing, mirrors=mirrors), images, fine, contents, archive
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_cifar100_has_its_fine_labels(packed, tmp_path):
+    source, images, fine, contents, archive = tiny_cifar100()
+    write_batches(tmp_path, {"cifar-100-binary.tar.gz": archive} if packed else contents)
+    parts = load_named(source, tmp_path)
+    for part, start, stop in zip(parts, (0, 8, 10), (8, 10, 14), strict=True):
+        np.testing.assert_array_equal(part.x, images[start:stop])
+        np.testing.assert_array_equal(part.y, fine[start:stop])
+        assert part.y.dtype == np.int32
+    with pytest.raises(DataError, match="expected the files of cifar10 there"):
+        nn.data.load("cifar10", tmp_path)
+
+
+def test_a_data_set_is_downloaded_into_a_folder_of_its_name(cache, tmp_path):
+    *_, archive = tiny_cifar100()
+    with serving({"cifar-100-binary.tar.gz": archive}) as server:
+        source = tiny_cifar100(f"{server.host}/wrong/", f"{server.host}/good/")[0]
+        assert download(source, tmp_path) == tmp_path / "cifar100"
+        assert download(source) == cache / "cifar100"
+        asked = len(server.asked)
+        assert asked == 4
+        assert download(source, str(tmp_path)) == tmp_path / "cifar100"
+        assert len(server.asked) == asked, "nothing is fetched twice"
+        load_named(source, tmp_path)
+        load_named(source)
+        stored = tmp_path / "cifar100" / "cifar-100-binary.tar.gz"
+        assert [path for path in tmp_path.rglob("*") if path.is_file() and cache not in path.parents] == [stored]
+        stored.write_bytes(archive[:-20])
+        with pytest.raises(DataError, match=rf"^{stored}: is truncated"):
+            download(source, tmp_path)
+
+
+def test_a_download_is_finished_and_what_is_unpacked_counts(tmp_path, monkeypatch):
+    source, *_, contents, _ = tiny_cifar100()
+    write_batches(tmp_path / "cifar100" / "cifar-100-binary", contents)
+    assert download(source, tmp_path) == tmp_path / "cifar100"
+    files = three_sets(monkeypatch)["kmnist"]
+    (tmp_path / "kmnist").mkdir()
+    first, *others = files
+    (tmp_path / "kmnist" / first).write_bytes(files[first])
+    with serving(files) as server:
+        source = replace(nn.data.find("kmnist"), mirrors=(f"{server.host}/good/",))
+        download(source, tmp_path)
+        assert server.asked == [f"/good/{name}" for name in others]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "kmnist").iterdir()} == files
+
+
+def test_what_is_built_in_or_unknown_is_not_downloaded(tmp_path):
+    for name in ("digits", "diabetes"):
+        with pytest.raises(DataError, match=f"^{name} is built in: there is nothing to download"):
+            download(name, tmp_path)
+    with pytest.raises(DataError, match="unknown data set 'cifar-1000': did you mean cifar100"):
+        download("cifar-1000", tmp_path)
+    assert list(tmp_path.iterdir()) == []

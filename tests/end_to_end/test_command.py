@@ -76,7 +76,7 @@ class Collected:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0)
 
-def command(console):
+def command():
     Collected()
     time.sleep(600)
     return 0

@@ -1,24 +1,41 @@
-"""docs/gradients.md: its code runs, and prints what the page says it prints."""
+"""docs/: the code of the pages runs, and prints what they say it prints."""
 
 import re
 from pathlib import Path
 
 import jax
 
-PAGE = (Path(__file__).parents[2] / "docs" / "gradients.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(page):
+    return re.findall(r"```(\w+)\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def run(page, namespace):
+    """One block after the other, as a reader would."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        for language, block in blocks(page):
+            if language == "python":
+                exec(compile(block, page, "exec"), namespace)
 
 
 def test_the_page_on_gradients(capsys):
     namespace = {}
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        for language, block in BLOCKS:
-            if language == "python":
-                exec(compile(block, "gradients.md", "exec"), namespace)
+    run("gradients.md", namespace)
     printed, loss = capsys.readouterr().out.split("loss after 20 steps: ")
-    (shown,) = (block for language, block in BLOCKS if language == "text")
+    (shown,) = (block for language, block in blocks("gradients.md") if language == "text")
     # Errors are rounding, and which is the largest differs from machine to machine; the rest does not.
     ends = lambda table: [(*line.split()[:2], line.split()[-1]) for line in table.strip().splitlines()]
     assert ends(printed) == ends(shown)
     assert namespace["report"].ok
     assert float(loss) < 0.5 * namespace["report"].value
+
+
+def test_the_page_on_data(capsys):
+    run("data.md", {})
+    said = capsys.readouterr().out
+    assert float(re.search(r"validation accuracy ([\d.]+)", said)[1]) > 0.85
+    assert "(10,) (88, 10)" in said
+    assert "(58, 8, 8, 1) is the last batch" in said
+    assert float(re.search(r"after 2 epochs ([\d.]+)", said)[1]) > 0.6

@@ -1,0 +1,128 @@
+"""`jaxnn data`: list, show, check and download data sets."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from jaxnn import data
+from jaxnn.data_options import DivisionOptions, check_options, load_data
+from jaxnn.plotting import save_figure
+from jaxnn.terminal import FAILED
+
+__all__ = ["DataConfig", "run"]
+
+
+@dataclass(frozen=True)
+class DataConfig(DivisionOptions):
+    """List the data sets that jaxnn knows, show samples of one, check it, or download it.
+
+    show prints how many examples each class has and draws samples; check looks for what goes wrong in silence: NaN,
+    duplicates, test data among the training data, classes without examples, outliers. Its status is 1 if it finds an
+    error.
+    """
+
+    action: tyro.conf.Positional[
+        Annotated[Literal["list", "show", "check", "download"], tyro.conf.arg(metavar="list|show|check|download")]
+    ] = "list"
+    """What to do."""
+    name: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="NAME_OR_PATH", help_behavior_hint="")]] = (
+        None
+    )
+    """Data set: a name of the list, or files of yours (download: a name)."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="PNG", help_behavior_hint="(default: the data's name, in this folder)")
+    ] = None
+    """Picture file for the samples that show draws."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """File for the report of check, in JSON."""
+    debug: bool = False
+    """Show the whole traceback of an error."""
+
+
+def run(config: DataConfig, console: Console) -> int:
+    """Do it, and return the exit status."""
+    if config.action == "list" and config.name is not None:
+        raise ValueError(f"list takes no name; got {config.name!r} (jaxnn data show {config.name}?)")
+    _refuse_idle_options(config)
+    if config.action == "list":
+        return _list(config.data_dir)
+    if config.name is None:
+        raise ValueError(f"name the data set: jaxnn data {config.action} digits")
+    for path in (config.out, config.json):
+        if path is not None and (path.exists() or not path.absolute().parent.is_dir()):
+            raise ValueError(f"{path} must be a new file in a folder that is there")
+    check_options(config)
+    match config.action:
+        case "show":
+            return _show(config.name, config, console)
+        case "check":
+            return _check(config.name, config, console)
+        case "download":
+            return _download(config.name, config.data_dir, console)
+    raise AssertionError(config.action)
+
+
+def _refuse_idle_options(config: DataConfig) -> None:
+    """Refuse what would be ignored in silence."""
+    of_all = {"action", "name", "data_dir", "debug"}
+    of_division = {field.name for field in fields(DivisionOptions)}
+    used = {"show": of_division | {"out"}, "check": of_division | {"json"}}.get(config.action, set()) | of_all
+    for field in fields(DataConfig):
+        if field.name not in used and getattr(config, field.name) != field.default:
+            raise ValueError(f"--{field.name.replace('_', '-')} is no setting of jaxnn data {config.action}")
+
+
+def _list(data_dir: Path | None) -> int:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("data set", "what it is", "what to predict", "where"):
+        table.add_column(heading, overflow="fold")  # a path cut off helps nobody
+    for source in data.sources():
+        folder = data.where(source, data_dir)
+        where = "built in" if not source.files else str(folder) if folder else "not here: downloaded at first use"
+        words = source.about.classes or source.about.targets
+        what = ", ".join(words) if len(words) <= 10 else f"{len(words)} classes: {', '.join(words[:5])}, …"
+        table.add_row(source.name, source.about.title, what, where)
+    Console(highlight=False, markup=False).print(table)
+    return 0
+
+
+def _show(name: str, config: DataConfig, console: Console) -> int:
+    splits, about = load_data(name, config)
+    preview = data.preview(splits, about.classes, columns=about.columns, targets=about.targets)
+    path = config.out or _new_file(about.name)
+    console.print(f"{about.name}: {about.title}; examples of shape {about.shape}")
+    console.print(str(preview))
+    save_figure(preview.figure(), path)
+    console.print(f"drawn   {path}: look at it")
+    return 0
+
+
+def _new_file(name: str) -> Path:
+    """A name that is free, in this folder."""
+    number, path = 1, Path(f"{name}.png")
+    while path.exists():
+        number += 1
+        path = Path(f"{name}-{number}.png")
+    return path
+
+
+def _check(name: str, config: DataConfig, console: Console) -> int:
+    splits, about = load_data(name, config)
+    report = data.validate(splits, classes=len(about.classes) or None)
+    console.print(str(report))
+    if config.json is not None:
+        config.json.write_text(report.to_json() + "\n")
+    return 0 if report.ok else FAILED
+
+
+def _download(name: str, data_dir: Path | None, console: Console) -> int:
+    source = data.find(name)
+    if not source.files:
+        console.print(f"{source.name} is built in: there is nothing to download")
+        return 0
+    console.print(f"{source.name} is in {data.download(source, data_dir)}, and right")
+    return 0

@@ -1,0 +1,217 @@
+"""`jaxnn train`: from data to a run folder."""
+
+import contextlib
+import importlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from jaxnn import data, runner
+from jaxnn.config import TrainConfig, build_optimizer, check_names, decouples, resolve
+from jaxnn.data.description import Description
+from jaxnn.data_options import choose_scaling, fit_scaling, load_data
+from jaxnn.losses import l2_penalty
+from jaxnn.plotting import plot_history, save_figure
+from jaxnn.presets import build_model
+from jaxnn.progress import EpochProgress, format_seconds
+from jaxnn.run_folder import create, data_digest, write_config, write_metrics
+from jaxnn.sampling import Sampling
+from jaxnn.terminal import INTERRUPTED, complain
+from jaxnn.trained import Trained, measure, save_trained
+
+__all__ = ["run"]
+
+
+def run(config: TrainConfig, console: Console) -> int:
+    """Train, write the run folder, and return the exit status."""
+    check_names(config)
+    with create(config.out, f"{data.name_of(config.dataset)}-{config.model}") as folder:
+        splits, about = load_data(config.dataset, config)
+        _check_data(config.dataset, splits, about, console)
+        is_path = data.by_name(config.dataset) is None
+        dataset = str(Path(config.dataset).expanduser().absolute()) if is_path else config.dataset
+        scaling = config.scaling or choose_scaling(np.asarray(splits.train.x), about)
+        config = resolve(replace(config, dataset=dataset, scaling=scaling), len(splits.train.x))
+        assert config.epochs is not None and config.batch_size is not None
+        model = build_model(config, about.outputs)
+        params, model_state = jax.eval_shape(lambda key: model.init(key, about.shape)[:2], jax.random.key(0))
+        trained = Trained(
+            about,
+            model,
+            params,
+            model_state,
+            scale=fit_scaling(scaling, np.asarray(splits.train.x)),
+            targets=data.standardize(splits.train.y) if about.targets else None,
+        )
+        objective = trained.objective
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+        sizes = " / ".join(f"{len(part.x):,}" for part in splits)
+        console.print(
+            f"data    {about.name}: {about.title}, {_describe_targets(about)}; {sizes} for training / validation / test"
+        )
+        console.print(f"model   {config.model}: {_describe_model(config)}, {parameters:,} parameters")
+        console.print(
+            f"method  {_describe_method(config)}, scaling {scaling}, {config.epochs} epochs of "
+            f"{len(splits.train.x) // config.batch_size} steps, batches of {config.batch_size}; "
+            f"device {jax.devices()[0].platform}"
+        )
+        digest = data_digest(splits)
+        # Its import takes as long as drawing: done while XLA compiles, it costs nothing.
+        threading.Thread(target=importlib.import_module, args=("matplotlib.figure",), daemon=True).start()
+        with EpochProgress(config.epochs, console) as progress:
+            result = runner.train(
+                model,
+                objective.loss,
+                build_optimizer(config, len(splits.train.x)),
+                trained.scaled(splits.train),
+                key=jax.random.key(config.seed),
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                validation=trained.scaled(splits.validation),
+                metrics={objective.metric_name: objective.metric},
+                penalty=l2_penalty(config.weight_decay) if config.weight_decay and not decouples(config) else None,
+                sampling=cast(Sampling, config.sampling),
+                preprocess=trained.scale,
+                report=progress,
+            )
+        with _undisturbed():
+            trained = trained._replace(params=result.params, model_state=result.model_state)
+            # After Ctrl-C the device may still be busy with an epoch: measuring would wait for it.
+            on_test = None if result.interrupted else measure(trained, splits.test)
+            facts = [
+                f"data: {about.name}, {sizes} examples for training / validation / test",
+                f"model: {config.model}, {_describe_model(config)}, {parameters:,} parameters",
+                f"optimizer: {_describe_method(config)}",
+            ]
+            _write_run(folder.aside, config, trained, result, facts, on_test, digest)
+            final = folder.finish()
+
+    if on_test is None:
+        complain(
+            f"stopped by Ctrl-C after epoch {result.epochs} of {config.epochs}; the network as it was then is saved "
+            f"in {final} (measure it with jaxnn evaluate {final})"
+        )
+        return INTERRUPTED
+    console.print(
+        f"time    {format_seconds(result.compile_seconds)} to compile, {format_seconds(result.run_seconds)} to train"
+    )
+    console.print(_verdict(trained, on_test, splits))
+    console.print(f"saved   {final}: weights, settings, metrics.csv, curves.png, summary.txt")
+    console.print("next    " + "\n        ".join(_next_steps(config, about, final)))
+    return 0
+
+
+def _check_data(dataset: str, splits: data.Splits, about: Description, console: Console) -> None:
+    """Stop at what makes training wrong, and say once what looks odd."""
+    report = data.validate(splits, classes=len(about.classes) or None)
+    try:
+        report.raise_for_errors()
+    except data.DataError as error:
+        raise data.DataError(f"{dataset}: {error}; jaxnn data check {dataset} shows all") from None
+    for finding in report.warnings:
+        console.print(f"check   {finding}")
+
+
+def _verdict(trained: Trained, on_test: float, splits: data.Splits) -> str:
+    count = f"{len(splits.test.x):,}"
+    if trained.targets is None:
+        what = "images" if trained.about.brightest else "examples"
+        return f"test accuracy: {on_test:.4f} on {count} {what} it has never seen"
+    guess = np.abs(splits.test.y - np.mean(splits.train.y, axis=0, dtype=np.float64)).mean()
+    return (
+        f"test mean absolute error: {on_test:.4g} on {count} examples it has never seen; "
+        f"always guessing the mean: {guess:.4g}"
+    )
+
+
+def _write_run(
+    folder: Path,
+    config: TrainConfig,
+    trained: Trained,
+    result: runner.RunResult,
+    facts: list[str],
+    on_test: float | None,
+    digest: str,
+) -> None:
+    """Write all files of a run into its folder."""
+    metric = trained.objective.metric_name
+    words = metric.replace("_", " ")
+    save_trained(folder, trained)
+    write_config(
+        folder,
+        config,
+        trained.about,
+        digest,
+        epochs_finished=result.epochs,
+        **{f"test_{metric}": on_test},
+        compile_seconds=result.compile_seconds,
+        run_seconds=result.run_seconds,
+    )
+    write_metrics(folder, result.history)
+    save_figure(plot_history(result.history, f"{config.model} on {trained.about.name}"), folder / "curves.png")
+    summary = [
+        *facts,
+        f"epochs: {result.epochs} of {config.epochs}{', stopped by Ctrl-C' if result.interrupted else ''}",
+        f"seconds: {result.compile_seconds:.2f} to compile, {result.run_seconds:.2f} to train",
+        f"training {words}: {result.history.train[metric][-1]:.4f}",
+        f"validation {words}: {result.history.validation[metric][-1]:.4f}",
+        f"test {words}: " + ("not measured; jaxnn evaluate does" if on_test is None else f"{on_test:.4f}"),
+    ]
+    (folder / "summary.txt").write_text("\n".join(summary) + "\n")
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no Ctrl-C into the fraction of a second in which a run is measured and written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _next_steps(config: TrainConfig, about: Description, folder: Path) -> list[str]:
+    if about.brightest:
+        yours = "read a digit" if about.drawing else "name a picture"
+        steps = [f"jaxnn predict {folder} PICTURE.png    let it {yours} of yours"]
+    elif about.columns:
+        steps = [f"jaxnn predict {folder} TABLE.csv    let it answer for rows of yours"]
+    else:
+        steps = [f"jaxnn evaluate {folder} --split validation    measure it on another part"]
+    if about.name == "digits":
+        steps.append("jaxnn train --dataset mnist    larger pictures, 70,000 of them")
+    if config.model != "two-layer-net" and about.classes:
+        steps.append("jaxnn train --model two-layer-net    the textbook's first network")
+    steps.append("jaxnn train --help    every setting")
+    return steps
+
+
+def _describe_targets(about: Description) -> str:
+    return f"{len(about.classes)} classes" if about.classes else f"numbers to predict: {', '.join(about.targets)}"
+
+
+def _describe_model(config: TrainConfig) -> str:
+    words = []
+    if config.filters is not None:
+        words.append(f"{'-'.join(map(str, config.filters))} filters of {config.filter_size}x{config.filter_size}")
+    if config.hidden_sizes is not None:
+        words.append(f"{'-'.join(map(str, config.hidden_sizes)) or 'no'} hidden units")
+    words.append(str(config.activation))
+    words += ["batch norm"] if config.batch_norm else []
+    words += [f"dropout {config.dropout:g}"] if config.dropout else []
+    return ", ".join(words)
+
+
+def _describe_method(config: TrainConfig) -> str:
+    schedule = "" if config.schedule == "constant" else f" ({config.schedule})"
+    return f"{config.optimizer}, learning rate {config.learning_rate:g}{schedule}"
