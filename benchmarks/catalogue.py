@@ -8,6 +8,7 @@ from benchmarks import (
     memory,
     optimizers,
     products,
+    reading,
     two_layer_net,
 )
 from benchmarks.row import Row
@@ -17,7 +18,7 @@ PRODUCTS, MEMORY = products.row(), memory.row()
 
 def catalogue(*, quick: bool) -> list[Row]:
     """All rows, in the order of the table."""
-    themes = (two_layer_net, convnets, convolutions, optimizers, gradients, batch_norm_experiment)
+    themes = (two_layer_net, convnets, convolutions, optimizers, gradients, batch_norm_experiment, reading)
     return [row for theme in themes for row in theme.rows(quick)]
 
 

@@ -14,7 +14,7 @@ from benchmarks.catalogue import catalogue
 from benchmarks.judge import geometric_mean
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jaxnn", "jax", "jaxlib", "optax", "numpy", "torch", "flax", "keras")
+PACKAGES = ("jaxnn", "jax", "jaxlib", "optax", "numpy", "grain", "torch", "flax", "keras")
 
 # Over all rows of a group.
 GEOMETRIC_MEAN_TARGETS = {"convolutions": 0.9}
@@ -59,6 +59,9 @@ def print_table(results: list[dict[str, Any]], console: Console) -> None:
         mean = geometric_mean([result for result in results if result["group"] == group])
         if mean is not None:
             console.print(f"{group}: geometric mean of the ratios {mean:.2f}, target {target:g}")
+    for result in results:
+        if result.get("hidden") is not None:
+            console.print(f"{result['name']}: {result['hidden']:.0%} hidden, target {result['hidden_target']:.0%}")
     if results:
         console.print(
             "ratio: jaxnn's time over the best peer's · floors: jaxnn's time over its operations at the machine's rate "

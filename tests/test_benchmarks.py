@@ -6,16 +6,18 @@ import math
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import report, two_layer_net
+from benchmarks import reading, report, two_layer_net
 from benchmarks.__main__ import main
 from benchmarks.catalogue import catalogue, find, groups
 from benchmarks.data import flat_images, images
 from benchmarks.judge import faults, geometric_mean, judge
 from benchmarks.measure import ContenderError, Measured, Worker, machine, measure_row
-from benchmarks.row import OURS, Contender, Row
+from benchmarks.row import COMPUTING, IN_TURNS, OURS, READING, Contender, Row
+from jaxnn.data.streaming import stream
 
 
 def a_row(**changes):
@@ -99,6 +101,34 @@ def test_a_failed_peer_takes_no_part():
     result = judge(a_row(), {OURS: measured([1.0]), "PyTorch": Measured(failed="no compiler")}, 1e10)
     assert (result["ratio"], result["verdict"]) == (None, "no peer")
     assert result["contenders"]["PyTorch"]["fault"] == "failed: no compiler"
+
+
+def test_the_share_that_is_hidden():
+    shown = {
+        OURS: measured([0.05]),
+        IN_TURNS: measured([0.08]),
+        READING: measured([0.03], value=192.0),
+        COMPUTING: measured([0.04]),
+        "PyTorch": measured([0.06]),
+    }
+    result = judge(a_row(target=None, hidden_target=0.8), shown, 1e10)
+    assert result["hidden"] == pytest.approx(1.0)
+    assert result["verdict"] == "met"
+    assert result["best_of_all_peers"] == "PyTorch"  # a part of the work is no peer
+    shown[OURS] = measured([0.06])
+    assert judge(a_row(target=None, hidden_target=0.8), shown, 1e10)["verdict"] == "missed"
+    del shown[READING]
+    result = judge(a_row(target=None, hidden_target=0.8), shown, 1e10)
+    assert (result["hidden"], result["verdict"]) == (None, "missed")
+
+
+def test_reading_by_hand_is_in_the_streams_order():
+    source = reading.Delayed(2 * reading.BATCH)
+    data = stream(source, threads=2)
+    for index, (x, y) in zip(reading.order(2), data.batches(reading.BATCH, key=jax.random.key(1)), strict=True):
+        by_hand = reading.read(source, index)
+        np.testing.assert_array_equal(x, by_hand[0])
+        np.testing.assert_array_equal(y, by_hand[1])
 
 
 def test_geometric_mean():
