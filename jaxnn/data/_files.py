@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxnn.data.dataset import DataError
 
-__all__ = ["GZIP_MAGIC", "TEXT", "largest", "opened", "unfolded"]
+__all__ = ["GZIP_MAGIC", "TEXT", "largest", "opened", "printable", "reading", "unfolded"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 TEXT = 2**26
@@ -22,18 +22,32 @@ def largest(stored: int, least: int = 2**28) -> int:
     return max(least, 50 * stored)
 
 
+def printable(text: str | Path) -> str:
+    """The text in one line, with escapes for what would break it or reach the terminal as a command."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What the system says against this path, or one within it, is a DataError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{printable(error.filename or path)}: cannot be read ({error.strerror})") from None
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedIOBase]:
     """A file to read. A device or a pipe, which may have no end or never begin, is none."""
-    try:
+    with reading(path):
         if not path.is_file() and path.exists():
             raise DataError(f"{path}: is no file{', but a folder' if path.is_dir() else ''}")
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+        with file:
             yield file
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def unfolded(path: Path, least: int = 2**28) -> Iterator[bytes]:

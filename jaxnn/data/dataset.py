@@ -5,6 +5,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jax import Array
 
+from jaxnn._checks import Scalar, check_number
+
 __all__ = ["DataError", "Dataset", "Parts", "Size", "Splits", "divide", "split"]
 
 
@@ -42,7 +44,7 @@ class Parts(NamedTuple):
     """Names of the features, where it has them."""
 
 
-Size: TypeAlias = float | int | np.number
+Size: TypeAlias = Scalar
 """A part of the examples: a fraction below 1, or a number of them."""
 
 
@@ -114,10 +116,13 @@ def divide(parts: Parts, *, validation: Size | None = None, test: Size | None = 
 
 
 def _part_size(name: str, size: Size, examples: int) -> int:
-    is_fraction = isinstance(size, float | np.floating)
-    if size < 0 or (is_fraction and size >= 1):
-        raise ValueError(f"{name} must be a fraction from 0 to below 1 or a number of examples; got {size}")
-    return round(float(size) * examples) if is_fraction else int(size)
+    check_number(name, size, at_least=0)
+    number = np.asarray(size).item()
+    if isinstance(number, int):
+        return number
+    if number >= 1:
+        raise ValueError(f"{name} must be a fraction from 0 to below 1 or a number of examples; got {number}")
+    return round(number * examples)
 
 
 def _stratified_order(y: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -126,10 +131,10 @@ def _stratified_order(y: np.ndarray, random: np.random.Generator) -> np.ndarray:
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         return order
     # The i-th of n examples of a class belongs at (i + u) / n of the way, u random per class.
-    place = np.empty(len(y))
-    for label in np.unique(y):
-        members = np.flatnonzero(y[order] == label)
-        place[members] = (np.arange(len(members)) + random.random()) / len(members)
-        if len(members) == 1:
-            place[members] = 1  # at the end, where the training data is: what is never learned cannot be tested
-    return order[np.argsort(place, kind="stable")]
+    by_class = np.argsort(y[order], kind="stable")
+    sizes = np.unique(y, return_counts=True)[1]
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    size = np.repeat(sizes, sizes)
+    place = (rank + np.repeat(random.random(len(sizes)), sizes)) / size
+    place[size == 1] = 1  # at the end, where the training data is: what is never learned cannot be tested
+    return order[by_class[np.lexsort((by_class, place))]]

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from jaxnn.data._files import printable
 from jaxnn.data.dataset import DataError
 
 __all__ = ["fetch"]
@@ -62,7 +63,7 @@ def _receive(url: str, path: Path, size: int, task: str) -> None:
             Progress(*columns, console=Console(file=sys.stderr)) as progress,
         ):
             if not response.ok:
-                raise DataError(f"HTTP {response.status_code} {response.reason}")
+                raise DataError(f"HTTP {response.status_code} {printable(response.reason)}")
             announced = response.headers.get("Content-Length", str(size))
             if announced != str(size):
                 raise DataError(f"another file than expected: {announced} bytes instead of {size}")
@@ -74,9 +75,11 @@ def _receive(url: str, path: Path, size: int, task: str) -> None:
                     raise DataError(f"another file than expected: more than {size} bytes")
                 file.write(chunk)
                 progress.update(bar, advance=len(chunk))
+    except DataError:
+        raise
     except (requests.Timeout, exceptions.TimeoutError) as error:
         raise DataError(f"stalls after {received} of {size} bytes: none for {_TIMEOUT} seconds") from error
-    except (requests.RequestException, exceptions.HTTPError) as error:
+    except (requests.RequestException, exceptions.HTTPError, ValueError) as error:  # the last for an odd redirect
         what = f"breaks off after {received} of {size} bytes" if received else "cannot be reached"
         raise DataError(f"{what}: {type(error).__name__}") from error  # their texts are long
     if received < size:

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnn.data._files import GZIP_MAGIC, largest, opened
+from jaxnn.data._arrays import is_possible
+from jaxnn.data._files import GZIP_MAGIC, opened, unfolded
 from jaxnn.data.dataset import DataError
 
 __all__ = ["idx_sha256", "read_idx", "read_tar"]
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_IDX_AXES = 8
+_LONGEST_IDX_HEADER = 4 + 4 * _MOST_IDX_AXES
 _BLOCK = tarfile.BLOCKSIZE
 _BESIDES = 2**24  # bytes that an archive may hold besides the members that are wanted
 _CHUNK = 2**20
@@ -56,49 +59,38 @@ def read_idx(path: str | Path) -> np.ndarray:
     [7 3]
     """
     path = Path(path)
-    with opened(path) as file:
-        stored = file.read()
+    pieces = unfolded(path)
+    content = bytearray()
+    while len(content) < _LONGEST_IDX_HEADER and (piece := next(pieces, None)) is not None:
+        content += piece
+    shape, dtype, header = _idx_header(path, bytes(content[:_LONGEST_IDX_HEADER]))
+    expected = header + math.prod(shape) * dtype.itemsize
+    while len(content) <= expected and (piece := next(pieces, None)) is not None:
+        content += piece
+    if len(content) != expected:
+        what = "corrupt" if len(content) > expected else "truncated"
+        found = "there are more" if len(content) > expected else f"it ends after {len(content)}"
+        raise DataError(f"{path}: is {what}: its header announces shape {shape}, {expected} bytes; {found}")
+    return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
-    def corrupt(what: str) -> DataError:
-        return DataError(f"{path}: {what}")
 
-    unzip = zlib.decompressobj(wbits=31) if stored[:2] == GZIP_MAGIC else None
-    longest_header = 4 + 4 * 8
-    try:
-        content = unzip.decompress(stored, longest_header) if unzip else stored
-        if len(content) < 4:
-            raise corrupt(f"is no IDX file: {len(content)} bytes, and the header alone has 4")
-        if content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES or content[3] == 0:
-            raise corrupt(f"is no IDX file: it starts with {content[:4].hex(' ')}, not 00 00, a type and a rank")
-        rank = content[3]
-        if rank > 8:
-            raise corrupt(f"is no IDX file: it claims {rank} axes")
-        header = 4 + 4 * rank
-        if len(content) < header:
-            raise corrupt(f"is truncated: {len(content)} bytes, and the header alone has {header}")
-        shape = struct.unpack(f">{rank}I", content[4:header])
-        dtype = np.dtype(_IDX_DTYPES[content[2]])
-        expected = header + math.prod(shape) * dtype.itemsize
-        if unzip:
-            limit = largest(len(stored))
-            if expected > limit:
-                raise corrupt(f"claims {expected} bytes in its header; so small a gzipped file may unfold to {limit}")
-            content += unzip.decompress(unzip.unconsumed_tail, max(expected - len(content), 0) + 1)
-    except zlib.error as error:
-        raise corrupt(f"is corrupt: gzip says {error}") from None
-    if len(content) < expected:
-        raise corrupt(
-            f"is truncated: its header announces shape {shape}, {expected} bytes; it ends after {len(content)}"
-        )
-    if len(content) > expected:
-        raise corrupt(f"is corrupt: its header announces shape {shape}, {expected} bytes; there are more")
-    if unzip and not unzip.eof:
-        raise corrupt("is truncated: the gzip stream has no end")
-    if unzip and unzip.unused_data:
-        raise corrupt(f"is corrupt: {len(unzip.unused_data)} bytes follow the end of the gzip stream")
-    if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 2**63:  # NumPy refuses it, be a size 0 or not
-        raise corrupt(f"announces shape {shape}, which no array has")
-    return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
+def _idx_header(path: Path, start: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, dtype and the header's length, from the first bytes of a file."""
+    if len(start) < 4:
+        raise DataError(f"{path}: is no IDX file: {len(start)} bytes, and the header alone has 4")
+    if start[:2] != b"\0\0" or start[2] not in _IDX_DTYPES or start[3] == 0:
+        raise DataError(f"{path}: is no IDX file: it starts with {start[:4].hex(' ')}, not 00 00, a type and a rank")
+    rank = start[3]
+    if rank > _MOST_IDX_AXES:
+        raise DataError(f"{path}: is no IDX file: it claims {rank} axes")
+    header = 4 + 4 * rank
+    if len(start) < header:
+        raise DataError(f"{path}: is truncated: {len(start)} bytes, and the header alone has {header}")
+    shape = struct.unpack(f">{rank}I", start[4:header])
+    dtype = np.dtype(_IDX_DTYPES[start[2]])
+    if not is_possible(shape, dtype):
+        raise DataError(f"{path}: announces shape {shape}, which no array has")
+    return shape, dtype, header
 
 
 def idx_sha256(array: np.ndarray) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxnn._checks import check_size
+from jaxnn.data._files import printable, reading
 from jaxnn.data.dataset import DataError, Dataset, Parts
-from jaxnn.data.images import PictureHeader, fit, printable, read_header, read_pixels
+from jaxnn.data.images import PictureHeader, fit, read_header, read_pixels
 
 __all__ = ["FolderParts", "ImageFolder", "list_image_folder", "read_image_folder"]
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _LITTER = ("thumbs.db", "desktop.ini")
 _PARTS = {
     "train": "train",
@@ -33,6 +34,7 @@ _IMAGE_SIZE = "image_size=(64, 64) (--image-size 64x64)"
 _MOST_BYTES = 2**32
 _THREADS = 4
 _STRETCH = 64  # pictures that a thread takes at a time
+_LARGE = 2**22  # pixels: decoding takes 20 bytes for each, which a thread's part of the heap may keep
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -102,7 +104,7 @@ def list_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = 
     >>> print(len(pictures), pictures.shape, image[0, 0], pictures.classes[label])
     2 (3, 4, 1) [5] night
     """
-    return _listed(Path(path), image_size, thorough=False)
+    return _listed(Path(path), image_size, thorough=False)[0]
 
 
 def read_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = None) -> Parts:
@@ -110,10 +112,11 @@ def read_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = 
 
         folder/cats/1.png · folder/cats/2.png · folder/dogs/1.jpg
 
-    The classes are the names of the subfolders, sorted; so are the pictures of each. Folders `train` (or `training`),
-    `validation` (`valid`, `val`) and `test` (`testing`) around the class folders are parts that the data set divides
-    itself into. The pictures are PNG, JPEG, BMP, GIF, WebP, TIFF, PPM or PGM, by their suffix, read as `read_image`
-    does. They have one channel if all of them are in shades of grey, else three.
+    The classes are the names of the subfolders, sorted as text (10 before 2); so are the pictures of each. Folders
+    `train` (or `training`), `validation` (`valid`, `val`) and `test` (`testing`) around the class folders are parts
+    that the data set divides itself into. The pictures are PNG, JPEG, BMP, GIF, WebP, TIFF, PPM or PGM, by their
+    suffix, read as `read_image` does. They have one channel if all of them are stored in shades of grey, else three:
+    a palette is colour.
 
     Without `image_size`, height and width, all must have one size. With it, the middle of each with that aspect
     ratio is scaled to it, exactly as a photo is for a prediction.
@@ -134,7 +137,7 @@ def read_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = 
     (2, 8, 8, 3) [250   5] [0 1] ('day', 'night')
     """
     root = Path(path)
-    folders = _listed(root, image_size, thorough=True)
+    folders, headers = _listed(root, image_size, thorough=True)
     count = sum(len(folder) for folder in folders if folder)
     shape = folders.train.shape
     taken = count * prod(shape)
@@ -151,7 +154,7 @@ def read_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = 
         folder, index = places[number]
         images[number] = folder[index][0]
 
-    outcomes = _in_threads(decode, range(count))
+    outcomes = _in_threads(decode, range(count), headers)
     _refuse_damaged(root, [folder.paths[index] for folder, index in places], outcomes)
 
     datasets: list[Dataset | None] = []
@@ -167,25 +170,20 @@ def read_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = 
     return Parts(train, validation, test, classes=folders.train.classes)
 
 
-def _listed(root: Path, image_size: tuple[int, int] | None, *, thorough: bool) -> FolderParts:
-    """The pictures by their headers; where one is damaged, a thorough look finds those damaged further in too."""
+def _listed(
+    root: Path, image_size: tuple[int, int] | None, *, thorough: bool
+) -> tuple[FolderParts, list[PictureHeader]]:
+    """The pictures and their headers; where one is damaged, a thorough look finds those damaged further in too."""
     if image_size is not None:
         _check_image_size(image_size)
-    places = _parts(root)
-    classes = tuple(folder.name for folder in _class_folders(places["train"]))
-    for name in classes:
-        if not name.isprintable():
-            what = "is the name of a class and has characters that cannot be printed; rename the folder"
-            raise _refusal(places["train"] / name, what)
-    if len(classes) < 2:
-        raise DataError(f"{places['train']}: holds one class alone, {printable(classes[0])}; expected two or more")
-    files = {part: _pictures(place, classes, needed=part == "train") for part, place in places.items()}
+    with reading(root):  # a folder may be listed and not entered
+        classes, files = _files(root)
     paths = [path for listed in files.values() for path, _ in listed]
 
     outcomes = _in_threads(read_header, paths)
     headers = [outcome for outcome in outcomes if not isinstance(outcome, DataError)]
     if thorough and len(headers) < len(paths):
-        pairs = zip(outcomes, _in_threads(_decode, paths), strict=True)
+        pairs = zip(outcomes, _in_threads(_decode, paths, outcomes), strict=True)
         _refuse_damaged(root, paths, [first if isinstance(first, DataError) else last for first, last in pairs])
     _refuse_damaged(root, paths, outcomes)
     size = image_size or _common_size(root, paths, headers)
@@ -200,7 +198,20 @@ def _listed(root: Path, image_size: tuple[int, int] | None, *, thorough: bool) -
         )
         for part, listed in files.items()
     }
-    return FolderParts(**folders)
+    return FolderParts(**folders), headers
+
+
+def _files(root: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[Path, int]]]]:
+    """The classes, and each part's picture files with their labels."""
+    places = _parts(root)
+    classes = tuple(folder.name for folder in _class_folders(places["train"]))
+    for name in classes:
+        if not name.isprintable():
+            what = "is the name of a class and has characters that cannot be printed; rename the folder"
+            raise _refusal(places["train"] / name, what)
+    if len(classes) < 2:
+        raise DataError(f"{places['train']}: holds one class alone, {printable(classes[0])}; expected two or more")
+    return classes, {part: _pictures(place, classes, needed=part == "train") for part, place in places.items()}
 
 
 def _check_image_size(image_size: tuple[int, int]) -> None:
@@ -294,11 +305,20 @@ def _decode(path: Path) -> None:
     read_pixels(path, colour=False)
 
 
-def _in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result | DataError]:
-    """What the function returns for each, or what it raises against a file."""
+def _in_threads(
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    headers: Sequence[PictureHeader | DataError] = (),
+) -> list[_Result | DataError]:
+    """What the function returns for each, or what it raises against a file.
 
-    def stretch(start: int) -> list[_Result | DataError]:
-        return [outcome(item) for item in items[start : start + _STRETCH]]
+    Pictures that are large by their headers come one after the other.
+    """
+    large = [number for number, header in enumerate(headers) if _is_large(header)]
+    others = sorted(set(range(len(items))) - set(large))
+
+    def outcomes(numbers: Sequence[int]) -> dict[int, _Result | DataError]:
+        return {number: outcome(items[number]) for number in numbers}
 
     def outcome(item: _Item) -> _Result | DataError:
         try:
@@ -310,7 +330,15 @@ def _in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) ->
     # are set here and not in each.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
-        return [result for results in pool.map(stretch, range(0, len(items), _STRETCH)) for result in results]
+        found: dict[int, _Result | DataError] = {}
+        for some in pool.map(outcomes, (others[i : i + _STRETCH] for i in range(0, len(others), _STRETCH))):
+            found |= some
+        found |= outcomes(large)
+    return [found[number] for number in range(len(items))]
+
+
+def _is_large(header: PictureHeader | DataError) -> bool:
+    return isinstance(header, PictureHeader) and header.height * header.width > _LARGE
 
 
 def _refuse_damaged(root: Path, paths: Sequence[Path], outcomes: Sequence[object]) -> None:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from jaxnn.data._files import printable
 from jaxnn.data.dataset import DataError
 from jaxnn.data.description import Description, Drawing
 
-__all__ = ["PictureHeader", "fit", "printable", "read_header", "read_image", "read_pixels", "to_example"]
+__all__ = ["PictureHeader", "fit", "read_header", "read_image", "read_pixels", "to_example"]
 
 # Others that Pillow knows run programs (EPS) or have no pixels of their own (WMF).
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -36,7 +37,8 @@ def read_image(path: str | Path, *, colour: bool = False) -> Float[np.ndarray, "
     """Read a picture as shades of grey from 0, black, to 1, white; what is transparent is white.
 
     With `colour` as red, green and blue, `[height, width, 3]`. The formats are PNG, JPEG, BMP, GIF, WebP, TIFF and
-    PPM; of an animation the first frame is read. A photo is turned upright as its EXIF orientation says.
+    PPM; of an animation the first frame is read. A photo is turned upright as its EXIF orientation says. PNG has
+    checksums; in JPEG and others without, damage that leaves the file decodable cannot be told from a picture.
 
     Raises:
         DataError: the file is missing, no picture, damaged or larger than 2²⁵ pixels, or its numbers have 32 bits,
@@ -100,11 +102,6 @@ def read_pixels(path: Path, *, colour: bool) -> UInt8[np.ndarray, "height width 
             return np.array(picture.convert("RGB" if colour else "L"))
 
 
-def printable(text: str | Path) -> str:
-    """The text in one line, with escapes for what would break it or reach the terminal as a command."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
-
-
 @contextmanager
 def _decoding(path: Path) -> Iterator[BufferedReader]:
     """A file to decode; whatever the decoder says against it becomes a DataError."""
@@ -130,7 +127,7 @@ def _decoding(path: Path) -> Iterator[BufferedReader]:
 def _check_pixels(path: Path, size: tuple[int, int]) -> None:
     width, height = size
     if not 0 < width * height <= _MOST_PIXELS:
-        raise DataError(f"{path}: has {height}x{width} pixels; expected 1 to {_MOST_PIXELS:,} of them")
+        raise DataError(f"{path}: has {height}x{width} pixels; expected 1 to {_MOST_PIXELS:,} of them in all")
 
 
 def _eight_bits(path: Path, file: Any) -> Any:
@@ -174,8 +171,9 @@ def fit(
     height, width = shape
     scale = min(whole[0] / height, whole[1] / width)
     rows, columns = (_middle(size, max(1, round(scale * side))) for size, side in zip(whole, shape, strict=True))
-    middle = picture[rows, columns].astype(np.float32)
-    scaled = np.stack([_resize(middle[..., channel], shape) for channel in range(middle.shape[-1])], axis=-1)
+    middle = picture[rows, columns]
+    channels = (middle[..., channel].astype(np.float32) for channel in range(middle.shape[-1]))
+    scaled = np.stack([_resize(channel, shape) for channel in channels], axis=-1)
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
@@ -225,8 +223,10 @@ def to_example(
     return np.rint(values).astype(np.uint8)
 
 
-def drawing_of(images: UInt8[np.ndarray, "examples height width 1"]) -> Drawing | None:
+def drawing_of(images: UInt8[np.ndarray, "examples height width 1"], brightest: int = 255) -> Drawing | None:
     """How what is drawn lies in images that came as arrays; None if they are no bright strokes on black.
+
+    `brightest` is the value of white.
 
     They are if the border is black in nine of ten. The box is the median of the longer sides of what is drawn; it is
     centred by its mass if the centre of mass keeps nearer to the middle than that of the outline.
@@ -239,12 +239,12 @@ def drawing_of(images: UInt8[np.ndarray, "examples height width 1"]) -> Drawing 
     """
     some = images[:: -(-len(images) // _ENOUGH_DRAWINGS), ..., 0]
     border = np.concatenate([some[:, 0], some[:, -1], some[:, :, 0], some[:, :, -1]], axis=1)
-    drawn = some[(some > 0.2 * 255).any(axis=(1, 2))]
+    drawn = some[(some > 0.2 * brightest).any(axis=(1, 2))]
     if np.mean(np.median(border, axis=1) == 0) < 0.9 or not len(drawn):
         return None
     sides, of_outline, of_mass = [], [], []
     for axis in (1, 2):
-        along = drawn.max(axis=3 - axis) > 0.2 * 255
+        along = drawn.max(axis=3 - axis) > 0.2 * brightest
         size = along.shape[1]
         first, last = along.argmax(axis=1), size - 1 - along[:, ::-1].argmax(axis=1)
         sides.append(last - first + 1)

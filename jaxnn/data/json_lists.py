@@ -35,7 +35,7 @@ def read_json(path: str | Path) -> Splits:
 
     `images` is a list of rows, each the numbers of one image; `labels` a list of whole numbers, 0 to 9,999, one for
     each image. The order of the parts is training, validation, test. x comes out as float32 `[n, features]`, the
-    numbers as they are stored; y as int32 `[n]`.
+    numbers rounded to its 24 bits and not scaled; y as int32 `[n]`.
 
     The text is read as a stream: memory holds the arrays, and of the text a piece.
 
@@ -129,10 +129,10 @@ class _Text:
         self._singly = self._before + end
         found = self._held[self._at : end]
         count = found.count(b"[")
-        # Each number of the right count of rows, and nothing between one row and the next but a comma.
+        # Each number of the right count of rows, and nothing before a row but the comma after another.
         form = b",".join([b"[" + b"," * (width - 1) + b"]"] * min(count, most))
         between = found.translate(None, b" \t\n\r").count(b"],[")
-        if not count or found.translate(None, _IN_NUMBERS) != form or between != count - 1:
+        if found[:1] != b"[" or found.translate(None, _IN_NUMBERS) != form or between != count - 1:
             return none
         decoder = _FLOATS if _MINUS_ZERO.search(found) else _NUMBERS
         try:

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxnn._checks import check_choice, check_number, check_size, unknown
-from jaxnn.data._arrays import as_dataset
+from jaxnn.data._arrays import Stored, as_stored, check_alike
+from jaxnn.data._files import reading
 from jaxnn.data.cifar import read_cifar10, read_cifar100
 from jaxnn.data.dataset import DataError, Dataset, Parts, Size, Splits, divide
 from jaxnn.data.description import Description
@@ -149,21 +150,26 @@ def load_described(
     source = by_name(name_or_path)
     if source is not None:
         options.refuse_others(source.name, "a data set by name")
-        return Loaded(load_named(source, data_dir, validation=validation, test=test, seed=seed), source.about)
+        with reading(Path(data_dir or source.name)):
+            return Loaded(load_named(source, data_dir, validation=validation, test=test, seed=seed), source.about)
     if not str(name_or_path):
         raise DataError("data is named by a name such as 'digits', or a path; got an empty text")
     try:
         path = Path(name_or_path).expanduser()
         exists = path.exists()
+    except PermissionError:
+        raise DataError(f"{name_or_path}: cannot be read (Permission denied)") from None
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, or with a NUL; nobody's home
-        raise DataError(f"{str(name_or_path)[:80]!r} is neither a data set nor a path ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{str(name_or_path)[:80]!r} is neither a data set nor a path ({reason})") from None
     if not exists:
         if len(path.parts) > 1 or path.suffix:
             raise DataError(f"{path}: no such file or folder")
         raise DataError(unknown("data set", str(name_or_path), [source.name for source in sources()]))
     if data_dir is not None:
         raise ValueError(f"data_dir= (--data-dir) is for data sets with a name, and {path} is a path")
-    parts, title = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
+    with reading(path):
+        parts, title = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
     try:
         splits = divide(parts, validation=validation, test=test, seed=seed)
     except ValueError as error:
@@ -185,10 +191,7 @@ def name_of(name_or_path: str | Path) -> str:
 
 
 def _read_folder(path: Path, options: _Options) -> tuple[Parts, str]:
-    try:
-        names = {entry.name for entry in path.iterdir()}
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    names = {entry.name for entry in path.iterdir()}
     idx = sorted(name for name in names if _is_idx_name(name) and "images" in name)
     idx = [name for name in idx if name.removesuffix(".gz") not in idx or not name.endswith(".gz")]  # unpacked twice
     if idx:
@@ -219,7 +222,8 @@ def _read_file(path: Path, options: _Options) -> tuple[Parts, str]:
     if name.endswith(".json"):
         return Parts(*read_json(path)), "rows of numbers"
     if _is_idx_name(path.name):
-        return Parts(_read_idx_pair(path)), "images from an IDX file"
+        examples = _read_idx_pair(path)
+        return Parts(examples.dataset, classes=tuple(map(str, range(examples.one_hot)))), "images from an IDX file"
     if name.startswith(("data_batch", "test_batch")) and name.endswith(".bin"):
         return Parts(read_cifar10(path), classes=find("cifar10").about.classes), "photos from a file of CIFAR-10"
     if name in ("train.bin", "test.bin"):
@@ -240,10 +244,13 @@ def _read_idx_folder(path: Path, images: list[str]) -> Parts:
     training = [name for name in images if name not in test]
     if len(training) != 1 or len(test) > 1:
         raise DataError(f"{path}: expected one file of training images and at most one of test images; got {images}")
-    return Parts(_read_idx_pair(path / training[0]), test=_read_idx_pair(path / test[0]) if test else None)
+    parts = [_read_idx_pair(path / name) for name in (*training, *test)]
+    check_alike(path, parts)
+    classes = tuple(map(str, range(parts[0].one_hot)))
+    return Parts(parts[0].dataset, test=parts[1].dataset if test else None, classes=classes)
 
 
-def _read_idx_pair(path: Path) -> Dataset:
+def _read_idx_pair(path: Path) -> Stored:
     if "images" not in path.name:
         raise DataError(f"{path}: name the file of the images; that of the labels is looked for beside it")
     stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
@@ -252,8 +259,9 @@ def _read_idx_pair(path: Path) -> Dataset:
         raise DataError(
             f"{path.with_name(stem)}: no such file, gzipped or not; it would hold the labels of {path.name}"
         )
-    x, y = read_idx(path), read_idx(found[0])
-    return as_dataset(path, x, y, x_name=path.name, y_name=found[0].name)
+    stored = path.stat().st_size + found[0].stat().st_size
+    names = path.name, found[0].name
+    return as_stored(path, read_idx(path), read_idx(found[0]), names=names, stored=stored)
 
 
 def _read_cifar(path: Path, read: Callable[[Path], Dataset], training: list[str], test: str, known: str) -> Parts:
@@ -277,6 +285,7 @@ def _describe(path: Path, parts: Parts, title: str) -> Description:
         targets = parts.targets or tuple(f"target {number}" for number in range(1, 1 + y.shape[1]))
     is_picture = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3)
     # Pictures of a folder are read as they are; of arrays, what files would look like shows in the images alone.
+    brightest = 255 if title == _PICTURES or not is_picture else _white(np.asarray(x))
     as_arrays = is_picture and x.shape[-1] == 1 and title != _PICTURES
     return Description(
         name=name_of(path),
@@ -284,7 +293,13 @@ def _describe(path: Path, parts: Parts, title: str) -> Description:
         shape=x.shape[1:],
         classes=classes,
         targets=targets,
-        brightest=255 if is_picture else None,
-        drawing=drawing_of(np.asarray(x)) if as_arrays else None,
+        brightest=brightest if is_picture else None,
+        drawing=drawing_of(np.asarray(x), brightest) if as_arrays else None,
         columns=parts.columns,
     )
+
+
+def _white(x: np.ndarray) -> int:
+    """What white is in images that came as arrays: 255, unless they use less than half of that."""
+    most = int(x.max())
+    return most if 0 < most < 128 else 255

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from jaxnn._checks import first_bad
-from jaxnn.data._arrays import MOST_CLASSES, as_dataset
+from jaxnn.data._arrays import MOST_CLASSES, Stored, as_stored, check_alike, is_possible
 from jaxnn.data._files import largest, opened
-from jaxnn.data.dataset import DataError, Dataset, Parts
+from jaxnn.data.dataset import DataError, Parts, Splits
 
 __all__ = ["read_npz"]
 
@@ -83,22 +83,24 @@ def read_npz(path: str | Path) -> Parts:
     with opened(path) as file:
         members = _members(path, file)
         parts = _parts(path, [name for name in members if name != "classes"])
-        # One array at a time: beside what is kept, memory holds one as it lies in the file.
+        # One part at a time: beside what is kept, memory holds one as it lies in the file.
         read = {
-            part: as_dataset(
+            part: as_stored(
                 path,
                 _array(path, file, members[x], "biuf"),
                 _array(path, file, members[y], "biuf", hint=_TEXT_LABELS),
-                x_name=_name(members[x]),
-                y_name=_name(members[y]),
+                names=(_name(members[x]), _name(members[y])),
+                stored=path.stat().st_size,
             )
             for part, (x, y) in parts.items()
         }
         names = _array(path, file, members["classes"], "U") if "classes" in members else None
-    spelled = {part: tuple(_name(members[name]) for name in pair) for part, pair in parts.items()}
-    _check_alike(path, read, spelled)
-    classes = () if names is None else _classes(path, names, read, spelled)
-    return Parts(read["train"], read.get("validation"), read.get("test"), classes)
+    check_alike(path, list(read.values()))
+    one_hot = read["train"].one_hot
+    classes = tuple(map(str, range(one_hot))) if names is None else _classes(path, names, list(read.values()))
+    train, validation, test = (read[part].dataset if part in read else None for part in Splits._fields)
+    assert train is not None
+    return Parts(train, validation, test, classes)
 
 
 def _name(member: zipfile.ZipInfo) -> str:
@@ -200,7 +202,11 @@ def _header(place: str, start: bytes) -> tuple[tuple[int, ...], bool, np.dtype, 
     except Exception as error:  # NumPy and Python's parser raise errors of many kinds on a corrupt header
         said = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(f"{place}: has no header of an array: NumPy says {said}") from None
-    if len(shape) > _MOST_AXES or any(isinstance(size, bool) or not 0 <= size < 2**63 for size in shape):
+    if (
+        len(shape) > _MOST_AXES
+        or any(isinstance(size, bool) or size < 0 for size in shape)
+        or not is_possible(shape, dtype)
+    ):
         raise DataError(f"{place}: announces the shape {str(shape)[:200]}, which no array has")
     return shape, fortran_order, dtype, file.tell()
 
@@ -256,21 +262,7 @@ def _pieces(place: str, file: BufferedIOBase, member: zipfile.ZipInfo) -> Iterat
         raise DataError(f"{place}: is corrupt: its checksum is {checksum:08x}; the directory says {member.CRC:08x}")
 
 
-def _check_alike(path: Path, read: dict[str, Dataset], spelled: dict[str, tuple[str, ...]]) -> None:
-    """Refuse parts that differ in the form of their examples."""
-    for part, dataset in read.items():
-        for values, like, name, like_name in zip(dataset, read["train"], spelled[part], spelled["train"], strict=True):
-            form, wanted = ((array.dtype.name, array.shape[1:]) for array in (values, like))
-            if form != wanted:
-                raise DataError(
-                    f"{path}: {name} has examples of {form[0]} {form[1]}, and {like_name} of {wanted[0]} {wanted[1]}; "
-                    "the parts must be alike"
-                )
-
-
-def _classes(
-    path: Path, names: np.ndarray, read: dict[str, Dataset], spelled: dict[str, tuple[str, ...]]
-) -> tuple[str, ...]:
+def _classes(path: Path, names: np.ndarray, parts: Sequence[Stored]) -> tuple[str, ...]:
     """The names of the classes, compared with the labels."""
     if names.ndim != 1 or not 0 < len(names) <= MOST_CLASSES:
         raise DataError(f"{path}: classes has shape {names.shape}; expected 1 to {MOST_CLASSES} names [classes]")
@@ -284,11 +276,13 @@ def _classes(
         if name in earlier:
             raise DataError(f"{path}: classes[{i}] is {name!r}, as an earlier one; the names must differ")
         earlier.add(name)
-    for part, (_, y) in read.items():
+    for (_, y), (_, y_name), one_hot in parts:
         if y.ndim != 1:
-            raise DataError(f"{path}: has classes, but {spelled[part][1]} holds numbers to predict, not labels")
+            raise DataError(f"{path}: has classes, but {y_name} holds numbers to predict, not labels")
+        if one_hot not in (0, len(classes)):
+            raise DataError(f"{path}: {y_name} has one-hot rows of {one_hot}, and classes has {len(classes)} names")
         bad = np.asarray(y) >= len(classes)
         if bad.any():
             (i,) = first_bad(bad)
-            raise DataError(f"{path}: {spelled[part][1]}[{i}] is {y[i]}, and classes has {len(classes)} names")
+            raise DataError(f"{path}: {y_name}[{i}] is {y[i]}, and classes has {len(classes)} names")
     return classes

@@ -23,7 +23,8 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 _WHOLE_DECIMAL = re.compile(r"[+-]?[0-9]+\.0*")  # as pandas writes integers beside cells that were empty
 _FOREIGN = re.compile(r"[^0-9+\-.eE \t]")  # of what has none, float takes exactly the plain numbers
 _TOO_LARGE = 2.0**128 - 2.0**103  # what rounds to infinity in float32
-_LONGEST_LINE = 2**24
+_LONGEST_LINE = 2**22
+_MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None", "?")  # as tables are saved with
 _LONGEST_LABEL = 200
 _BLOCK = 2**16  # cells that are converted at a time
 _LABEL_NAMES = ("label", "target", "class", "y")
@@ -41,12 +42,14 @@ def read_csv(
 
     A `.csv` file has commas between its cells, a `.tsv` file tabs; it may be gzipped (`.csv.gz`) and is UTF-8. Its
     first line names the columns. The column called `label`, or the one called label, target, class or y, is what to
-    predict; every other one is a feature, whose cells must all be plain decimal numbers.
+    predict; every other one is a feature, whose cells must all be plain decimal numbers. They are rounded to the 24
+    bits of float32: of whole numbers beyond 16,777,216 not each has its own.
 
-    Texts to predict are classes, sorted by name. Whole numbers are classes, sorted by value, if there are at most 20
-    different ones and 5 examples of each on average, else they are numbers to predict, as decimals are. `task` says
-    which it shall be: "classification" makes classes of more whole numbers, of 0.0, 1.0 and the like (called 0, 1),
-    and of texts and numbers together, which else are refused.
+    Texts to predict are classes, sorted by name; one that stands for a missing value (NaN, NA, null, None, ?) is
+    refused. Whole numbers are classes, sorted by value, if there are at most 20 different ones and 5 examples of each
+    on average, else they are numbers to predict, as decimals are. `task` says which it shall be: "classification"
+    makes classes of more whole numbers, of 0.0, 1.0 and the like (called 0, 1), and of texts together with numbers or
+    with missing values, which else are refused.
 
     Raises:
         DataError: the file is missing, damaged, no such table, or has a cell that does not fit, with its line.
@@ -180,6 +183,8 @@ class _Labels:
             self._first.setdefault(kind, (line, text))
             if kind != "text":
                 self._first.setdefault("number", (line, text))
+            if text in _MISSING:
+                self._first.setdefault("missing", (line, text))
             if kind != "text" and abs(float(text)) >= _TOO_LARGE:
                 self._first.setdefault("large", (line, text))
             if len(self._texts) < _MOST_CODES:
@@ -208,6 +213,9 @@ class _Labels:
             other = f"and line {number[0]} the number {_short(number[1])}"
             remedy = f"leave out the rows without a number, or say {_AS_CLASSES} if all are names of classes"
             raise self._refusal(text, f"no number, {other}; {remedy}")
+        elif task is None and "missing" in self._first:
+            remedy = f"leave out the row, or say {_AS_CLASSES} if it is the name of a class"
+            raise self._refusal(self._first["missing"], f"which stands for a missing value; {remedy}")
         elif (task is None or decimal is not None) and (different > _MOST_CLASSES or count < 2 * different):
             hint = f" (if they are classes, say {_AS_CLASSES})" if task is None else ""
             many = f"{different:,} different texts in {count:,} rows are too many for classes{hint}"
@@ -294,10 +302,22 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix not in (".csv", ".tsv"):
         raise DataError(f"{path}: is no table by its name; expected .csv, with commas, or .tsv, with tabs (or .gz)")
-    reader = csv.reader(_lines(path), delimiter="," if suffix == ".csv" else "\t", strict=True, skipinitialspace=True)
+    length = 0  # of the row that is read: in quotes it may go on over many lines
+
+    def lines() -> Iterator[str]:
+        nonlocal length
+        for text in _lines(path):
+            length += len(text)
+            if length > _LONGEST_LINE:
+                raise DataError(
+                    f"{path}: line {line}: a row has more than {_LONGEST_LINE:,} characters; is it a table?"
+                )
+            yield text
+
+    reader = csv.reader(lines(), delimiter="," if suffix == ".csv" else "\t", strict=True, skipinitialspace=True)
     width = blank = 0
     while True:
-        line = reader.line_num + 1
+        line, length = reader.line_num + 1, 0
         try:
             cells = next(reader)
         except StopIteration:

@@ -110,6 +110,23 @@ def test_floats_are_rounded_to_float32_or_refused(data, dtype, block):
     assert made.dtype.isnative and made.flags.c_contiguous
 
 
+def test_a_signalling_nan_is_found_without_a_warning():
+    x = np.array([[0x7FF0_0000_0000_0001]], np.uint64).view(np.float64)
+    with pytest.raises(DataError, match=r"x\[0, 0\] is nan; every value must be finite"):
+        as_dataset("file", x, LABELS[:1])
+
+
+@pytest.mark.parametrize("y", [np.zeros(10**6, np.int8), np.eye(2, dtype=np.uint8)[np.zeros(10**6, int)]])
+def test_labels_are_checked_in_blocks(y, monkeypatch):
+    monkeypatch.setattr(arrays, "_BLOCK", 1000)
+    x = np.zeros(10**6, np.uint8)
+    tracemalloc.start()
+    as_dataset("file", x, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 10**6 + 200_000  # the labels, and blocks
+
+
 X = np.zeros((3, 2))
 
 

@@ -1,5 +1,6 @@
 """The division of examples into three parts."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,7 +125,7 @@ def test_what_a_file_divides_itself_stays_as_it_is():
         (Parts(numbered(5), test=numbered(9)), {}, "validation=0.1 of 5 examples is not one"),
         (Parts(numbered(6)), {"test": 0.05}, "test=0.05 of 6 examples is not one"),
         (Parts(numbered(6)), {"validation": 3, "test": 3}, "leave none of 6 examples to train on"),
-        (Parts(numbered(6)), {"validation": -1}, "validation must be a fraction from 0 to below 1"),
+        (Parts(numbered(6)), {"validation": -1}, "validation must be finite and at least 0; got -1"),
         (Parts(numbered(1), test=numbered(9)), {"validation": 1}, "leave none of 1 examples"),
     ],
 )  # fmt: skip
@@ -137,14 +138,32 @@ def test_parts_that_cannot_be_made_get_a_sentence(parts, settings, sentence):
     ("settings", "sentence"),
     [
         ({"validation": 0.5, "test": 0.5}, "leave none of 10 examples to train on"),
-        ({"validation": -1}, "validation must be a fraction from 0 to below 1 or a number of examples; got -1"),
-        ({"test": 1.5}, "test must be a fraction"),
+        ({"validation": -1}, "validation must be finite and at least 0; got -1"),
+        ({"validation": float("nan")}, "validation must be finite"),
+        ({"test": 1.5}, "test must be a fraction from 0 to below 1 or a number of examples; got 1.5"),
         ({"test": 10}, "leave none of 10"),
     ],
 )
 def test_bad_sizes_get_a_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         nn.data.split(nn.data.Dataset(np.ones((10, 2)), np.zeros(10, int)), **settings)
+
+
+@pytest.mark.parametrize(("size", "sentence"), [(True, "must be a number"), (jnp.ones(2), "must be a scalar")])
+def test_what_is_no_size_gets_a_sentence(size, sentence):
+    with pytest.raises((TypeError, ValueError), match=f"test {sentence}"):
+        nn.data.split(nn.data.Dataset(np.ones((10, 2)), np.zeros(10, int)), test=size)
+
+
+@pytest.mark.parametrize("fraction", [0.25, np.float32(0.25), jnp.float32(0.25)])
+@pytest.mark.parametrize("number", [25, np.int64(25), jnp.int32(25)])
+def test_sizes_may_be_any_scalars(fraction, number):
+    data = nn.data.Dataset(np.ones((100, 2)), np.zeros(100, int))
+    for parts in (
+        nn.data.split(data, validation=fraction, test=number),
+        nn.data.split(data, validation=number, test=fraction),
+    ):
+        assert [len(part.x) for part in parts] == [50, 25, 25]
 
 
 def test_lengths_must_agree():

@@ -131,6 +131,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Location", self.path)
         self.end_headers()
 
+    def going_nowhere(self, content, name):
+        self.send_response(302)
+        self.send_header("Location", "http://[::1")
+        self.end_headers()
+
     def called_encoded(self, content, name):
         """As servers do that take every .gz for an encoding."""
         self.start(len(content), Content_Encoding="gzip")
@@ -197,6 +202,7 @@ FAULTS = {
     "stalling": "stalls after 1[0-9]{5} of 300000 bytes: none for 0.3 seconds",
     "endless": "another file than expected: more than 300000 bytes",
     "going_round": "cannot be reached: TooManyRedirects",
+    "going_nowhere": "cannot be reached: ",
     "encoded_once_more": "another file than expected: more than 300000 bytes",
 }
 

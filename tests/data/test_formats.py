@@ -36,6 +36,13 @@ def test_round_trip(data, code, gzipped, tmp_path_factory):
     np.testing.assert_array_equal(back, array)
 
 
+def test_gzip_members_one_after_the_other_are_one_file(tmp_path):
+    path = tmp_path / "images.gz"
+    for cut in (3, 10, 16, 30):
+        path.write_bytes(gzip.compress(GOOD[:cut]) + gzip.compress(GOOD[cut:]) + bytes(512))
+        np.testing.assert_array_equal(read_idx(path), IMAGES)
+
+
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 GOOD = idx_bytes(IMAGES)
 
@@ -51,15 +58,16 @@ GOOD = idx_bytes(IMAGES)
         (GOOD[:10], "is truncated: 10 bytes, and the header alone has 16"),
         (GOOD[:-1], r"announces shape \(2, 3, 4\), 40 bytes; it ends after 39"),
         (GOOD + b"!", r"announces shape \(2, 3, 4\), 40 bytes; there are more"),
-        (b"\0\0\x08\x03" + b"\xff" * 12 + GOOD[16:], "is truncated"),
+        (b"\0\0\x08\x03" + b"\xff" * 12 + GOOD[16:], "which no array has"),
+        (b"\0\0\x08\x01" + b"\xff" * 4 + GOOD[16:], "is truncated"),
         (b"\0\0\x08\x04" + bytes(4) + b"\xff" * 12, r"announces shape \(0, 4294967295, .*, which no array has"),
         (gzip.compress(GOOD)[:-12], "is truncated"),
         (gzip.compress(GOOD)[:-3], "the gzip stream has no end"),
         (gzip.compress(GOOD)[:-1] + b"\xff", "is corrupt: gzip says"),
         (gzip.compress(GOOD[:-1]), "is truncated"),
         (gzip.compress(GOOD + b"!"), "there are more"),
-        (gzip.compress(GOOD) + b"junk", "4 bytes follow the end"),
-        (gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12), "claims .* bytes in its header"),
+        (gzip.compress(GOOD) + b"junk", "gzip says Not a gzipped file"),
+        (gzip.compress(b"\0\0\x08\x01" + b"\xff" * 4), "is truncated"),
         (gzip.compress(b"\0\0\x08\x02" + struct.pack(">2I", 1, 1) + b"\0" * 10**7), "there are more"),
     ],
 )

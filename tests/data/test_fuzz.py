@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnn.data import DataError, read_idx
+from jaxnn.data import DataError, Dataset, Parts, read_idx, read_image_folder
 from tests.fuzzing.archives import SIZES
 from tests.fuzzing.binary import idx_oracle, mutate_idx
+from tests.fuzzing.folders import folder_bomb
 from tests.fuzzing.harness import Reader, difference, fuzz, remove
 from tests.fuzzing.mutations import gzip_bomb
 from tests.fuzzing.readers import READERS
@@ -128,6 +129,22 @@ def test_odd_names_in_a_folder_of_pictures(where):
 
     report = fuzz(READERS["image-folder"]._replace(mutate=mutate), range(1))
     assert not report.broken, report.broken[0]
+
+
+@pytest.mark.slow
+def test_enormous_pictures_are_decoded_one_at_a_time(monkeypatch):
+    def all_white(path):
+        count = len(list((path / "cats").iterdir()))
+        x = np.full((count + 1, 8, 8, 3), 255, np.uint8)
+        return Parts(Dataset(x, np.array([0] * count + [1], np.int32)), classes=("cats", "dogs"))
+
+    def read(path):
+        return read_image_folder(path, image_size=(8, 8))
+
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    report = fuzz(READERS["image-folder"]._replace(read=read, mutate=folder_bomb, oracle=all_white), range(6))
+    assert not report.broken, report.broken[0]
+    assert report.exact == 6 and report.peak > 2 * 10**8
 
 
 def idx_reader(read):

@@ -126,6 +126,12 @@ REFUSED = [
     (with_row("[2]"), "byte 12: row 1 of the training images has 1 numbers; expected 2"),
     (with_row("[2, 3, 4]"), "byte 12: row 1 of the training images has 3 numbers; expected 2"),
     (with_row("2"), r"byte 12: expected '\[' that opens row 1 of the training images; found '2'"),
+    (with_row("2[, 3]"), r"byte 12: expected '\[' that opens row 1 of the training images; found '2'"),
+    (with_row("2[, 3], [2, 3]"), r"byte 12: expected '\[' that opens row 1 of the training images; found '2'"),
+    (
+        "[[[[1], 2[], [3]], [4, 5, 6]], [[[1]], [8]], [[[1]], [8]]]",
+        r"byte 8: expected '\[' that opens row 1 .*; found '2'",
+    ),
     (with_row("[2, 3],"), r"byte 19: expected '\[' that opens row 2 .*; found '\]'"),
     (with_row("[2, 3] [2, 3]"), r"byte 19: expected ',' or '\]' after row 1 of the training images; found '\['"),
     (with_row("[2, true]"), "byte 16: expected numbers in row 1 of the training images; found 't'"),

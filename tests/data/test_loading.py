@@ -11,6 +11,7 @@ from PIL import Image
 
 import jaxnn as nn
 from jaxnn.data import DataError, Description
+from jaxnn.data.images import to_example
 from tests.data.test_formats import idx_bytes
 
 
@@ -205,7 +206,7 @@ def test_pictures_of_a_folder_are_scaled_on_request(tmp_path):
         ("nowhere/", {}, "unknown data set 'nowhere/'"),
         ("no/where", {}, "no/where: no such file or folder"),
         ("nothing.csv", {}, "nothing.csv: no such file or folder"),
-        ("a" * 5000, {}, "is neither a data set nor a path|unknown data set"),
+        ("a" * 5000, {}, "^'a{80}' is neither a data set nor a path .File name too long.$"),
         ("a\0b", {}, "is neither a data set nor a path|unknown data set"),
         ("empty", {}, "empty: "),
         ("notes.txt", {}, "notes.txt: unknown kind of file; there are .npz"),
@@ -274,8 +275,46 @@ def test_drawings_in_arrays_are_told_from_photos(tmp_path, mnist_dir):
     assert nn.data.load_described(tmp_path / "photos.npz").about.drawing is None
 
 
+@pytest.mark.parametrize("white", [1, 16])
+def test_what_white_is_shows_in_the_arrays(white, tmp_path, mnist_dir):
+    """Digits that are stored from 0 to 1 or 16 lie as those from 0 to 255, and pictures are brought to their range."""
+    x, y = (part[:300] for part in nn.data.load(mnist_dir).train)
+    np.savez(tmp_path / "digits.npz", x=np.rint(x[..., 0] * (white / 255)).astype(np.uint8), y=y)
+    about = nn.data.load_described(tmp_path / "digits.npz").about
+    assert (about.brightest, about.drawing) == (white, nn.data.find("mnist").about.drawing)
+    strokes = x[0, ..., 0].astype(np.float32) / 255
+    np.testing.assert_array_equal(to_example(strokes, about)[..., 0], np.rint(strokes * white))
+
+
 def test_a_folder_with_two_sets_of_idx_files_is_refused(tmp_path):
     write_idx_folder(tmp_path)
     write_idx_pair(tmp_path)
     with pytest.raises(DataError, match="expected one file of training images"):
         nn.data.load(tmp_path)
+
+
+def test_the_parts_of_an_idx_folder_must_be_alike(tmp_path):
+    write_idx_folder(tmp_path)
+    for other in (images(12, (6, 6))[0], images(12)[0].astype(np.float32)):
+        (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(other))
+        with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte has examples of .*; the parts must be alike"):
+            nn.data.load(tmp_path)
+
+
+def test_what_the_system_says_is_a_sentence(tmp_path, monkeypatch):
+    """A name to which nothing may be appended, and folders that may be listed but not entered."""
+    path = tmp_path / f"{'a' * 237}-images-idx3-ubyte"
+    path.write_bytes(idx_bytes(images(60)[0]))
+    with pytest.raises(DataError, match=r"labels-idx1-ubyte\.gz: cannot be read \(File name too long\)"):
+        nn.data.load(path)
+
+    def refused(entry):
+        raise PermissionError(13, "Permission denied", str(entry))
+
+    write_folder(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    for name in ("is_file", "is_dir"):
+        monkeypatch.setattr(Path, name, refused)
+    for name, data_dir in ((tmp_path / "pets.old", None), ("mnist", tmp_path)):
+        with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)"):
+            nn.data.load(name, data_dir)

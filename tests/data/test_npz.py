@@ -128,6 +128,22 @@ def test_classes_and_numbers_to_predict(tmp_path):
     )
 
 
+def test_one_hot_rows_say_how_many_classes_there_are(tmp_path):
+    np.savez(tmp_path / "set.npz", x_train=X, y_train=np.eye(5, dtype=np.uint8)[Y], x_test=X, y_test=Y)
+    parts = read_npz(tmp_path / "set.npz")
+    np.testing.assert_array_equal(parts.train.y, Y)
+    assert parts.classes == ("0", "1", "2", "3", "4")
+
+
+def test_a_small_file_does_not_unfold_to_any_number_of_tiny_examples(tmp_path):
+    path, many = tmp_path / "set.npz", 2**22
+    np.savez_compressed(path, x=np.zeros(many, np.uint8), y=np.zeros(many, np.uint8))
+    assert len(read_npz(path).train.x) == many
+    np.savez_compressed(path, x=np.zeros(many + 1, np.uint8), y=np.zeros(many + 1, np.uint8))
+    with pytest.raises(DataError, match="x has 4194305 examples; so small a file may unfold to 4194304"):
+        read_npz(path)
+
+
 def test_an_array_of_python_2_is_read(tmp_path):
     """Its header has a long integer, which NumPy reads with a warning."""
     text = "{'descr': '<f8', 'fortran_order': False, 'shape': (3L, 4L), }\n"
@@ -169,6 +185,14 @@ Z = np.zeros((3, 5))
         (
             {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 0.5},
             r"y_test has examples of float32 \(1,\), and y_train of int32 \(\); the parts must be alike",
+        ),
+        (
+            {"x_train": X, "y_train": np.eye(3)[Y], "x_test": X, "y_test": np.eye(5)[Y]},
+            "y_test has one-hot rows of 5, and y_train of 3; the parts must be alike",
+        ),
+        (
+            {"x": X, "y": np.eye(4)[Y], "classes": np.array(["a", "b", "c"])},
+            "y has one-hot rows of 4, and classes has 3 names",
         ),
         ({"x": X, "y": Y, "classes": np.array(["a", "b"])}, r"y\[1\] is 2, and classes has 2 names"),
         ({"x": X, "y": Y + 0.5, "classes": np.array(["a", "b"])}, "has classes, but y holds numbers to predict"),
@@ -259,9 +283,15 @@ HEADERS = [
     (described(shape="(True, 12)"), r"announces the shape \(True, 12\), which no array has"),
     (described(shape=str((1,) * 40 + (12,))), r"announces the shape \(1, 1, .*, which no array has"),
     (described(shape=f"(0, {2**80})"), "announces the shape .*, which no array has"),
+    (described(shape=f"({2**62}, {2**62})"), r"announces the shape \(4611686018427387904, .*, which no array has"),
     (
-        described(shape=f"({2**62}, {2**62})"),
-        r"x.npy: announces shape \(4611686018427387904, .*; the archive's directory says 200",
+        header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {2**62})}}\n"),
+        r"shape \(0, .*, which no array has",
+    ),
+    (header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**62}, 0)}}\n"), r"shape \(.*, which no array has"),
+    (
+        described(shape=f"({2**50},)"),
+        r"x.npy: announces shape \(1125899906842624,\) .*; the archive's directory says 177",
     ),
     (described(shape="(3, 5)"), r"x.npy: announces shape \(3, 5\) of float64, 188 bytes .*; the .* directory says 164"),
     (described(shape="(3, 3)"), r"announces shape \(3, 3\) of float64, 140 bytes .*; the .* directory says 164"),

@@ -191,6 +191,17 @@ def test_what_lies_about_the_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxnn.data.tables._LONGEST_LINE", 2**20)
     bomb = gzip.compress(b"a,y\n" + b"1," * 2**21)
     assert "line 2 has more than 1,048,576 bytes" in refusal(written(tmp_path, bomb, "bomb.csv.gz"))
+    in_quotes = b"a,y\n" + (b"1," * 1000 + b'"\n",') * 2**10
+    assert "line 2: a row has more than 1,048,576 characters" in refusal(written(tmp_path, in_quotes, "row.csv"))
+
+
+@pytest.mark.parametrize("mark", ["NaN", "nan", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "None", "?"])
+def test_what_stands_for_a_missing_value_is_no_class(mark, tmp_path):
+    path = written(tmp_path, f"a,y\n1,cat\n2,dog\n3,{mark}\n4,cat\n5,dog\n6,none\n7,none\n")
+    assert refusal(path).startswith(f"line 4, column 'y' holds '{mark}', which stands for a missing value; leave out")
+    parts = read_csv(path, task="classification")
+    assert parts.classes == tuple(sorted([mark, "cat", "dog", "none"]))
+    np.testing.assert_array_equal([parts.classes[label] for label in parts.train.y][2:5], [mark, "cat", "dog"])
 
 
 def written_folder(path):

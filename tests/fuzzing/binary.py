@@ -8,6 +8,8 @@ from random import Random
 import numpy as np
 
 from jaxnn.data import Dataset
+from jaxnn.data.dataset import Parts
+from tests.fuzzing.forms import features_of, targets_of
 from tests.fuzzing.mutations import BLIND, INTERESTING, MEBIBYTE, Change, changed, gzip_bomb, gzipped, put, unfold
 
 _IDX = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -91,6 +93,84 @@ def idx_oracle(path: Path) -> np.ndarray:
     values = np.frombuffer(content[4 + 4 * rank :], _IDX[code])
     assert values.size == math.prod(shape)
     return np.reshape(values, shape).astype(values.dtype.newbyteorder("="))
+
+
+def mutate_idx_folder(random: Random, path: Path) -> list[str]:
+    """Images and labels for training and perhaps for testing: whole files exchanged, or the bytes in one changed."""
+    path.mkdir()
+    done: list[str] = []
+    kinds: list[int] = []
+    forms = [(2, 3), (1, 3), (3, 2, 1), (4,)]
+    shape, code = random.choice(forms), random.choice(list(_IDX))
+    parts = ("train", "t10k") if random.random() < 0.7 else ("train",)
+    for part in parts:
+        count = random.randint(1, 4)
+        if part != "train" and random.random() < 0.3:
+            done.append("a test part of another form")
+            shape, code = random.choice((shape, *forms)), random.choice((code, *_IDX))
+        labels = count
+        if random.random() < 0.2:
+            done.append("another number of labels")
+            labels = random.randint(0, 4)
+        kinds.append(kind := random.choice((8, 8, 8, 11)))
+        y = [random.choice((*[0, 1, 2, 9] * 6, 10_000 if kind == 11 else 255)) for _ in range(labels)]
+        one_hot = random.random() < 0.1
+        sizes, values = (labels,), y
+        if one_hot:
+            width = random.choice((3, 3, 4))
+            done += ["one-hot rows of 4"] if width == 4 else []
+            sizes, values = (labels, width), [int(place == one % 3) for one in y for place in range(width)]
+        contents = {
+            f"{part}-images-idx3-ubyte": _idx(code, (count, *shape), random.randbytes(count * math.prod(shape) * 8)),
+            f"{part}-labels-idx1-ubyte": _idx(kind, sizes, np.array(values, _IDX[kind]).tobytes()),
+        }
+        for name, content in contents.items():
+            if random.random() < 0.15:
+                done.append(f"{name}: {random.choice(BLIND)(random, changing := bytearray(content))}")
+                content = bytes(changing)
+            if random.random() < 0.3:
+                content, name = gzipped(random, content, done), f"{name}.gz"
+            if random.random() < 0.97:
+                (path / name).write_bytes(content)
+            else:
+                done.append(f"{name} is missing")
+    # Those of chance are also NaN, infinity, integers that float32 cannot hold and labels of 10,000.
+    return done or ([] if code == 8 and set(kinds) == {8} else ["values of chance"])
+
+
+def _idx(code: int, shape: tuple[int, ...], body: bytes) -> bytes:
+    header = struct.pack(f">BBBB{len(shape)}I", 0, 0, code, len(shape), *shape)
+    return header + body[: math.prod(shape) * np.dtype(_IDX[code]).itemsize]
+
+
+def idx_folder_bomb(random: Random, path: Path) -> list[str]:
+    """As many labels as images, of a byte each."""
+    path.mkdir()
+    times = random.choice((100, 200))
+    shape = random.choice(((times * MEBIBYTE,), (times * MEBIBYTE, 1, 1)))
+    for name, sizes in (("train-images-idx3-ubyte.gz", shape), ("train-labels-idx1-ubyte.gz", shape[:1])):
+        header = struct.pack(f">BBBB{len(sizes)}I", 0, 0, 8, len(sizes), *sizes)
+        (path / name).write_bytes(gzip_bomb(header, bytes(MEBIBYTE), times))
+    return [f"bomb of {times} MiB of images and of labels"]
+
+
+def idx_folder_oracle(path: Path) -> Parts:
+    """File by file, and the rules for what the arrays become."""
+    parts, widths = [], []
+    names = {entry.name.removesuffix(".gz"): entry for entry in path.iterdir()}
+    for part in ("train", "t10k"):
+        images = names.get(f"{part}-images-idx3-ubyte")
+        if images is None and part == "t10k":
+            continue
+        assert images is not None
+        stored = idx_oracle(names[f"{part}-labels-idx1-ubyte"])
+        x, y = features_of(idx_oracle(images)), targets_of(stored)
+        assert len(x) == len(y)
+        parts.append(Dataset(x, y))
+        widths.append(stored.shape[1] if stored.ndim == 2 and y.ndim == 1 else 0)
+    assert len({(part.x.dtype, part.x.shape[1:], part.y.dtype, part.y.shape[1:]) for part in parts}) == 1
+    assert 0 in widths or len(set(widths)) == 1
+    return Parts(parts[0], test=parts[1] if len(parts) > 1 else None, classes=tuple(map(str, range(widths[0]))))
 
 
 def _cifar(random: Random, labels: int) -> bytes:

@@ -1,5 +1,6 @@
 """Mutated folders of pictures, and what is in them."""
 
+import functools
 import os
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ from jaxnn.data import Dataset
 from jaxnn.data.dataset import Parts
 from tests.fuzzing.harness import remove
 from tests.fuzzing.mutations import put
-from tests.fuzzing.pictures import mutate_picture, picture_oracle
+from tests.fuzzing.pictures import enormous_picture, mutate_picture, picture_oracle
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _PARTS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
@@ -124,6 +125,25 @@ def mutate_folder(random: Random, path: Path) -> list[str]:
             except OSError as error:  # what an earlier change has left does not take this one
                 done.append(f"not possible ({error.strerror})")
     return done
+
+
+def folder_bomb(random: Random, path: Path) -> list[str]:
+    """Enormous pictures among tiny ones, so that several threads come upon one at a time."""
+    content, mutation = _enormous(random.choice((3000, 5700)))
+    for name in ("cats", "dogs"):
+        (path / name).mkdir(parents=True)
+    tiny, enormous = path / "cats" / "001.png", path / "cats" / "000.png"
+    Image.new("RGBA", (2, 2)).save(tiny)
+    enormous.write_bytes(content)
+    for number in range(2, 130):
+        (path / "cats" / f"{number:03}.png").hardlink_to(enormous if number % 64 == 0 else tiny)
+    (path / "dogs" / "0.png").hardlink_to(tiny)
+    return [f"{mutation}, three times"]
+
+
+@functools.cache
+def _enormous(side: int) -> tuple[bytes, str]:
+    return enormous_picture(side, bits=8, mode=6)
 
 
 def folder_oracle(path: Path) -> Parts:

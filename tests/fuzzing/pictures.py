@@ -144,12 +144,19 @@ def picture_bomb(random: Random, path: Path) -> list[str]:
     """A picture of one colour that is small in its file and enormous in memory."""
     side = random.choice((5700, 9400, 12_000, 30_000))  # allowed; not; of which Pillow warns; which it refuses
     bits, mode = random.choice(((1, 0), (8, 6))) if side < 9000 else (1, 0)
+    content, mutation = enormous_picture(side, bits=bits, mode=mode)
+    path.write_bytes(content)
+    return [mutation]
+
+
+def enormous_picture(side: int, *, bits: int, mode: int) -> tuple[bytes, str]:
+    """A PNG file of one colour, and what it is."""
     header = struct.pack(">2I5B", side, side, bits, mode, 0, 0, 0)
     packer = zlib.compressobj(1)
     row = bytes(1 + (side * (32 if mode else 1) + 7) // 8)
     pixels = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
-    path.write_bytes(_png([(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]))
-    return [f"bomb of {side} × {side} pixels, {bits} bits, mode {mode}"]
+    content = _png([(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")])
+    return content, f"bomb of {side} × {side} pixels, {bits} bits, mode {mode}"
 
 
 def mutate_picture(random: Random, path: Path) -> list[str]:

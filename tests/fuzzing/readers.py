@@ -1,7 +1,11 @@
 """The readers that are put to the test."""
 
-from jaxnn.data import read_idx
+from pathlib import Path
+
+from jaxnn.data import loading, read_idx
+from jaxnn.data._files import reading
 from jaxnn.data.cifar import read_cifar10, read_cifar100
+from jaxnn.data.dataset import Parts
 from jaxnn.data.formats import read_tar
 from jaxnn.data.image_folder import read_image_folder
 from jaxnn.data.images import read_image
@@ -9,7 +13,16 @@ from jaxnn.data.json_lists import read_json
 from jaxnn.data.npz import read_npz
 from jaxnn.data.tables import read_csv, read_csv_features
 from tests.fuzzing.archives import SIZES, mutate_tar, tar_bomb, tar_oracle
-from tests.fuzzing.binary import cifar_oracle, idx_bomb, idx_oracle, mutate_cifar, mutate_idx
+from tests.fuzzing.binary import (
+    cifar_oracle,
+    idx_bomb,
+    idx_folder_bomb,
+    idx_folder_oracle,
+    idx_oracle,
+    mutate_cifar,
+    mutate_idx,
+    mutate_idx_folder,
+)
 from tests.fuzzing.folders import folder_oracle, mutate_folder
 from tests.fuzzing.harness import Reader
 from tests.fuzzing.npz_archives import mutate_npz, npz_bomb, npz_oracle
@@ -25,6 +38,14 @@ from tests.fuzzing.texts import (
 )
 
 __all__ = ["READERS"]
+
+
+def _read_idx_folder(path: Path) -> Parts:
+    """As `load` reads it, before it is divided."""
+    with reading(path):
+        names = sorted(entry.name for entry in path.iterdir() if "images" in entry.name)
+        return loading._read_idx_folder(path, names)
+
 
 _ALL = (
     Reader("idx", read_idx, mutate_idx, idx_oracle, idx_bomb),
@@ -68,5 +89,6 @@ _ALL = (
         tolerance=1.5 / 255,
     ),
     Reader("image-folder", read_image_folder, mutate_folder, folder_oracle, tolerance=3.0),
+    Reader("idx-folder", _read_idx_folder, mutate_idx_folder, idx_folder_oracle, idx_folder_bomb),
 )
 READERS = {reader.name: reader for reader in _ALL}

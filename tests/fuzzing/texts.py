@@ -138,7 +138,10 @@ def csv_bomb(separator: str) -> Callable[[Random, Path], list[str]]:
     def bomb(random: Random, path: Path) -> list[str]:
         content = _csv_seed(random, separator).encode()
         row = separator.join("1" for _ in range(content.split(b"\n")[0].count(separator.encode()) + 1)).encode()
-        filling, times = random.choice(((row + b"\n", 400), (b"7", 400), (b" ", 400), (b"\n", 300), (b'"', 300)))
+        one_row = "Ā,".encode() * 1000 + b'"\n",'
+        filling, times = random.choice(
+            ((row + b"\n", 400), (b"7", 400), (b" ", 400), (b"\n", 300), (b'"', 300), (one_row, 60), (b"7,", 60))
+        )
         path.write_bytes(gzip_bomb(content, filling * (MEBIBYTE // len(filling)), times))
         return [f"bomb of {times} MiB of {filling[:20]!r}"]
 
@@ -201,6 +204,7 @@ def csv_oracle(task: str | None) -> Callable[[Path], Parts]:
                 return Parts(Dataset(x, y), targets=(label,), columns=tuple(columns))
         assert task != "regression", "texts are no numbers to predict"
         assert task or whole or not any(map(_is_number, cells)), "a text among numbers, or numbers among texts"
+        assert task or not {"nan", "NaN", "NA", "?", "None", "null", "N/A"} & set(cells), "a missing label"
         if all(map(_is_number, cells)):
             cells = [cell.partition(".")[0] if not cell.partition(".")[2].strip("0") else cell for cell in cells]
         whole = all(_is_number(cell) and float(cell).is_integer() and "." not in cell for cell in cells)
