@@ -5,15 +5,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from jaxnn import data
+from jaxnn.data._files import printable
 from jaxnn.data_options import DivisionOptions, check_options, load_data
 from jaxnn.plotting import save_figure
 from jaxnn.terminal import FAILED
 
 __all__ = ["DataConfig", "run"]
+
+_PIPE = 10_000  # columns, enough for any line
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,14 @@ def run(config: DataConfig, console: Console) -> int:
         raise ValueError(f"list takes no name; got {config.name!r} (jaxnn data show {config.name}?)")
     _refuse_idle_options(config)
     if config.action == "list":
-        return _list(config.data_dir)
+        return _list(config.data_dir, console)
     if config.name is None:
         raise ValueError(f"name the data set: jaxnn data {config.action} digits")
     for path in (config.out, config.json):
         if path is not None and (path.exists() or not path.absolute().parent.is_dir()):
             raise ValueError(f"{path} must be a new file in a folder that is there")
+    if config.out is not None and config.out.suffix.lower() != ".png":
+        raise ValueError(f"--out is a PNG file, whose name ends in .png; got {config.out}")
     check_options(config)
     match config.action:
         case "show":
@@ -76,28 +82,43 @@ def _refuse_idle_options(config: DataConfig) -> None:
             raise ValueError(f"--{field.name.replace('_', '-')} is no setting of jaxnn data {config.action}")
 
 
-def _list(data_dir: Path | None) -> int:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("data set", "what it is", "what to predict", "where"):
-        table.add_column(heading, overflow="fold")  # a path cut off helps nobody
+def _list(data_dir: Path | None, console: Console) -> int:
+    wide = Console(width=None if console.is_terminal else _PIPE, highlight=False, markup=False)
+    with wide.capture() as drawn:
+        wide.print(_table(data_dir), crop=False)
+    for line in drawn.get().splitlines():
+        print(line.rstrip())  # what a narrow terminal has no room for, it breaks itself: a path remains whole
+    return 0
+
+
+def _table(data_dir: Path | None) -> Table:
+    """The data sets that have a name, and where they are."""
+    absent = "not here: downloaded at first use" if data_dir is None else "not here"
+    rows = []
     for source in data.sources():
         folder = data.where(source, data_dir)
-        where = "built in" if not source.files else str(folder) if folder else "not here: downloaded at first use"
+        where = "built in" if not source.files else str(folder) if folder else absent
         words = source.about.classes or source.about.targets
         what = ", ".join(words) if len(words) <= 10 else f"{len(words)} classes: {', '.join(words[:5])}, …"
-        table.add_row(source.name, source.about.title, what, where)
-    Console(highlight=False, markup=False).print(table)
-    return 0
+        rows.append((source.name, source.about.title, what, printable(where)))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("data set", no_wrap=True)
+    table.add_column("what it is", min_width=20)
+    table.add_column("what to predict", min_width=15)
+    table.add_column("where", no_wrap=True, min_width=max(cell_len(where) for *_, where in rows))
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _show(name: str, config: DataConfig, console: Console) -> int:
     splits, about = load_data(name, config)
     preview = data.preview(splits, about.classes, columns=about.columns, targets=about.targets)
     path = config.out or _new_file(about.name)
-    console.print(f"{about.name}: {about.title}; examples of shape {about.shape}")
+    console.print(f"{printable(about.name)}: {about.title}; examples of shape {about.shape}")
     console.print(str(preview))
     save_figure(preview.figure(), path)
-    console.print(f"drawn   {path}: look at it")
+    console.print(f"drawn   {printable(path)}: look at it")
     return 0
 
 
@@ -112,7 +133,7 @@ def _new_file(name: str) -> Path:
 
 def _check(name: str, config: DataConfig, console: Console) -> int:
     splits, about = load_data(name, config)
-    report = data.validate(splits, classes=len(about.classes) or None)
+    report = data.validate(splits, classes=about.classes or None, columns=about.columns)
     console.print(str(report))
     if config.json is not None:
         config.json.write_text(report.to_json() + "\n")
@@ -124,5 +145,5 @@ def _download(name: str, data_dir: Path | None, console: Console) -> int:
     if not source.files:
         console.print(f"{source.name} is built in: there is nothing to download")
         return 0
-    console.print(f"{source.name} is in {data.download(source, data_dir)}, and right")
+    console.print(f"{source.name} is in {printable(data.download(source, data_dir))}, and right")
     return 0

@@ -1,7 +1,7 @@
 """The settings of the command that say which data, and how it is divided and scaled."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, TypeAlias, cast
 
@@ -17,7 +17,9 @@ __all__ = [
     "DataOptions",
     "DivisionOptions",
     "Scaling",
+    "as_arguments",
     "check_options",
+    "check_scaling",
     "choose_scaling",
     "fit_scaling",
     "load_data",
@@ -68,7 +70,8 @@ class DataOptions(DivisionOptions):
         str | None,
         tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: min_max for pictures, standardize for tables)"),
     ] = None
-    """How features are scaled, by the training data: min_max, standardize, none."""
+    """How features are scaled, by the training data: min_max, standardize, none. To be trained on, pictures of whole
+    numbers, as all picture files are, need one of the first two."""
 
 
 def check_options(options: DivisionOptions) -> None:
@@ -99,6 +102,21 @@ def load_data(dataset: str, options: DivisionOptions) -> Loaded:
     )
 
 
+def as_arguments(options: DivisionOptions) -> list[str]:
+    """The words of the command that set these options, without those that are as they are by default.
+
+    >>> print(as_arguments(DivisionOptions(test=0.3, image_size="8x6")))
+    ['--test', '0.3', '--image-size', '8x6']
+    """
+    words = []
+    for field in fields(DivisionOptions):
+        value = getattr(options, field.name)
+        if value != field.default:
+            flag, text = f"--{field.name.replace('_', '-')}", str(value)
+            words += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    return words
+
+
 def _image_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
@@ -116,6 +134,19 @@ def choose_scaling(x: np.ndarray, about: Description) -> str:
     if x.ndim != 2:
         return "min_max"
     return "none" if not about.columns and x.min() >= 0 and x.max() <= 1 else "standardize"
+
+
+def check_scaling(name: str | None, x: np.ndarray, dataset: str) -> None:
+    """Refuse to train on whole numbers as they are.
+
+    Raises:
+        ValueError: `name` is none, and the training data `x` of the data set is pictures of bytes.
+    """
+    if name == "none" and not np.issubdtype(x.dtype, np.floating):
+        raise ValueError(
+            f"--scaling none leaves the pictures of {dataset} in whole numbers, and networks take decimals; "
+            "choose min_max or standardize"
+        )
 
 
 def fit_scaling(name: str, x: np.ndarray) -> Scaling:

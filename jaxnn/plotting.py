@@ -1,5 +1,6 @@
 """Figures, drawn by matplotlib without its global state."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,16 +54,19 @@ def plot_history(history: History, title: str = "") -> "Figure":
             if values is not None:
                 numbers = np.arange(1, len(values) + 1)
                 axis.plot(numbers, values, color=color, label=label, marker="o" if len(values) < 40 else "", ms=3)
-        axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(name.replace("_", " "), parse_math=False)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False)
     for axis in axes:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name with dollars is no formula
     return figure
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write a figure to a PNG file."""
-    figure.savefig(path, dpi=130)
+    """Write a figure to a PNG file. Letters that the font lacks become boxes, without a word."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        figure.savefig(path, dpi=130)

@@ -2,11 +2,13 @@
 
 import sys
 
+from jaxnn.data._files import printable
+
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "complain"]
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
 def complain(sentence: str) -> None:
-    """One line on stderr."""
-    print(f"jaxnn: {' '.join(sentence.split())}", file=sys.stderr)
+    """One line on stderr, whatever is in it."""
+    print(f"jaxnn: {printable(sentence.strip())}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from rich.console import Console
 
 from jaxnn import data, runner
 from jaxnn.config import TrainConfig, build_optimizer, check_names, decouples, resolve
+from jaxnn.data._files import printable
 from jaxnn.data.description import Description
-from jaxnn.data_options import choose_scaling, fit_scaling, load_data
+from jaxnn.data_options import as_arguments, check_scaling, choose_scaling, fit_scaling, load_data
 from jaxnn.losses import l2_penalty
 from jaxnn.plotting import plot_history, save_figure
 from jaxnn.presets import build_model
@@ -34,7 +36,8 @@ def run(config: TrainConfig, console: Console) -> int:
     check_names(config)
     with create(config.out, f"{data.name_of(config.dataset)}-{config.model}") as folder:
         splits, about = load_data(config.dataset, config)
-        _check_data(config.dataset, splits, about, console)
+        check_scaling(config.scaling, np.asarray(splits.train.x), config.dataset)
+        _check_data(config, splits, about, console)
         is_path = data.by_name(config.dataset) is None
         dataset = str(Path(config.dataset).expanduser().absolute()) if is_path else config.dataset
         scaling = config.scaling or choose_scaling(np.asarray(splits.train.x), about)
@@ -54,7 +57,8 @@ def run(config: TrainConfig, console: Console) -> int:
         parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
         sizes = " / ".join(f"{len(part.x):,}" for part in splits)
         console.print(
-            f"data    {about.name}: {about.title}, {_describe_targets(about)}; {sizes} for training / validation / test"
+            f"data    {printable(about.name)}: {about.title}, {_describe_targets(about)}; "
+            f"{sizes} for training / validation / test"
         )
         console.print(f"model   {config.model}: {_describe_model(config)}, {parameters:,} parameters")
         console.print(
@@ -103,18 +107,20 @@ def run(config: TrainConfig, console: Console) -> int:
         f"time    {format_seconds(result.compile_seconds)} to compile, {format_seconds(result.run_seconds)} to train"
     )
     console.print(_verdict(trained, on_test, splits))
-    console.print(f"saved   {final}: weights, settings, metrics.csv, curves.png, summary.txt")
-    console.print("next    " + "\n        ".join(_next_steps(config, about, final)))
+    written = [name for name in ("metrics.csv", "curves.png", "summary.txt") if (final / name).exists()]
+    console.print(f"saved   {printable(final)}: weights, settings, {', '.join(written)}")
+    console.print("next    " + "\n        ".join(map(printable, _next_steps(config, about, final))))
     return 0
 
 
-def _check_data(dataset: str, splits: data.Splits, about: Description, console: Console) -> None:
+def _check_data(config: TrainConfig, splits: data.Splits, about: Description, console: Console) -> None:
     """Stop at what makes training wrong, and say once what looks odd."""
-    report = data.validate(splits, classes=len(about.classes) or None)
+    report = data.validate(splits, classes=about.classes or None, columns=about.columns)
     try:
         report.raise_for_errors()
     except data.DataError as error:
-        raise data.DataError(f"{dataset}: {error}; jaxnn data check {dataset} shows all") from None
+        command = shlex.join(["jaxnn", "data", "check", config.dataset, *as_arguments(config)])
+        raise data.DataError(f"{config.dataset}: {error}; {command} shows all") from None
     for finding in report.warnings:
         console.print(f"check   {finding}")
 
@@ -140,7 +146,7 @@ def _write_run(
     on_test: float | None,
     digest: str,
 ) -> None:
-    """Write all files of a run into its folder."""
+    """Write all files of a run into its folder, the figure last: a run is worth more than its picture."""
     metric = trained.objective.metric_name
     words = metric.replace("_", " ")
     save_trained(folder, trained)
@@ -155,7 +161,6 @@ def _write_run(
         run_seconds=result.run_seconds,
     )
     write_metrics(folder, result.history)
-    save_figure(plot_history(result.history, f"{config.model} on {trained.about.name}"), folder / "curves.png")
     summary = [
         *facts,
         f"epochs: {result.epochs} of {config.epochs}{', stopped by Ctrl-C' if result.interrupted else ''}",
@@ -164,7 +169,14 @@ def _write_run(
         f"validation {words}: {result.history.validation[metric][-1]:.4f}",
         f"test {words}: " + ("not measured; jaxnn evaluate does" if on_test is None else f"{on_test:.4f}"),
     ]
-    (folder / "summary.txt").write_text("\n".join(summary) + "\n")
+    # A file's name may hold what has no form in UTF-8.
+    (folder / "summary.txt").write_text("\n".join(map(printable, summary)) + "\n", encoding="utf-8")
+    curves = folder / "curves.png"
+    try:
+        save_figure(plot_history(result.history, f"{config.model} on {trained.about.name}"), curves)
+    except Exception as error:  # whatever it is, the network has been trained
+        curves.unlink(missing_ok=True)
+        complain(f"curves.png could not be drawn ({str(error) or type(error).__name__}); all else of the run is saved")
 
 
 @contextlib.contextmanager
@@ -181,13 +193,14 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _next_steps(config: TrainConfig, about: Description, folder: Path) -> list[str]:
+    run = shlex.quote(str(folder))
     if about.brightest:
         yours = "read a digit" if about.drawing else "name a picture"
-        steps = [f"jaxnn predict {folder} PICTURE.png    let it {yours} of yours"]
+        steps = [f"jaxnn predict {run} PICTURE.png    let it {yours} of yours"]
     elif about.columns:
-        steps = [f"jaxnn predict {folder} TABLE.csv    let it answer for rows of yours"]
+        steps = [f"jaxnn predict {run} TABLE.csv    let it answer for rows of yours"]
     else:
-        steps = [f"jaxnn evaluate {folder} --split validation    measure it on another part"]
+        steps = [f"jaxnn evaluate {run} --split validation    measure it on another part"]
     if about.name == "digits":
         steps.append("jaxnn train --dataset mnist    larger pictures, 70,000 of them")
     if config.model != "two-layer-net" and about.classes:

@@ -2,13 +2,18 @@
 
 import csv
 import json
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+import jaxnn as nn
 from jaxnn import cli, data, train_command
+from jaxnn.plotting import plot_history, save_figure
+from jaxnn.terminal import complain
 from tests.data.test_sources import few_records, tiny_cifar10, write_batches
 
 QUICK = ["--epochs", "3", "--hidden-sizes", "16"]
@@ -209,7 +214,7 @@ def test_settings_reach_the_run(tmp_path):
         ("train --test 1.5", "test must be a fraction from 0 to below 1 or a number of examples; got 1.5"),
         ("train --task regresion", "unknown task 'regresion': did you mean regression?"),
         ("train --scaling minmax", "unknown scaling 'minmax': did you mean min_max?"),
-        ("train --scaling none", "dense takes floating-point x; got uint8 (scale it first"),
+        ("train --scaling none", "--scaling none leaves the pictures of digits in whole numbers"),
         ("trian", "unknown command 'trian': did you mean train?"),
         ("evaluate nowhere", "nowhere holds no run"),
         ("predict nowhere digit.png", "nowhere holds no run"),
@@ -357,11 +362,6 @@ def test_photos_in_colour_from_data_to_prediction(tmp_path, capsys, monkeypatch)
     images, labels = tiny_cifar10()
     few_records(monkeypatch)
     write_batches(tmp_path / "photos" / "cifar-10-batches-bin")
-    monkeypatch.setenv("COLUMNS", "60")
-    assert cli.main(["data", "--data-dir", "photos"]) == 0
-    heading, *rows = capsys.readouterr().out.splitlines()
-    column = "".join(row[heading.index("where") :].strip() for row in rows)
-    assert column == "photos/cifar-10-batches-bin", "wrapped, not cut off"
     settings = "--dataset cifar10 --data-dir photos --batch-size 4 --epochs 30 --hidden-sizes 32 --dropout 0 --out run"
     assert cli.main(["train", *settings.split()]) == 0
     said = capsys.readouterr().out
@@ -378,6 +378,67 @@ def test_photos_in_colour_from_data_to_prediction(tmp_path, capsys, monkeypatch)
     assert sum(right) >= 14
     assert cli.main(["evaluate", "run", "--split", "train"]) == 0
     assert "on 16 images of cifar10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_the_list_of_data_keeps_paths_whole(on_terminal, tmp_path, capsys, monkeypatch):
+    few_records(monkeypatch)
+    place = Path("a folder with a long name, hyphens-and-so-on and 汉字")
+    write_batches(place / "cifar-10-batches-bin")
+    monkeypatch.setenv("COLUMNS", "60")
+    if on_terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cli.main(["data", "--data-dir", str(place)]) == 0
+    said = capsys.readouterr().out
+    rows = [row for row in said.splitlines() if str(place / "cifar-10-batches-bin") in row]
+    assert len(rows) == 1
+    assert (data.find("cifar10").about.title in rows[0]) != on_terminal, "in a pipe nothing is cut or folded"
+    assert not any(row.endswith(" ") for row in said.splitlines()), "nothing for the terminal to wrap"
+
+
+def test_a_figure_that_fails_costs_no_run(tmp_path, capsys, monkeypatch):
+    def fail(figure, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("no letters\x1b[31m")
+
+    monkeypatch.setattr(train_command, "save_figure", fail)
+    assert cli.main(["train", "--epochs", "1", "--model", "two-layer-net", "--out", "run"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "jaxnn: curves.png could not be drawn (no letters\\x1b[31m); all else of the run is saved\n"
+    assert "saved   run: weights, settings, metrics.csv, summary.txt\n" in said.out
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert written == {"config.json", "metrics.csv", "weights.safetensors", "summary.txt"}
+
+
+def test_a_title_is_no_formula_and_letters_without_a_form_are_boxes(tmp_path):
+    history = nn.History(np.ones(4), {"loss": np.ones(2), "$\\foo$": np.ones(2)}, {})
+    save_figure(plot_history(history, "mlp on a$\\q$ 汉字"), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_no_other_warning_of_a_figure_is_lost(tmp_path):
+    from matplotlib.figure import Figure
+
+    class Odd(Figure):
+        def savefig(self, *arguments, **settings):
+            warnings.warn("constrained_layout not applied", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="constrained_layout not applied"):
+        save_figure(Odd(), tmp_path / "odd.png")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("d\x1b[31mir: no such file", "d\\x1b[31mir: no such file"),
+        ("a\nb.csv: is empty\n", "a\\nb.csv: is empty"),
+        ("two  spaces, Größe 汉字 – ½", "two  spaces, Größe 汉字 – ½"),
+        ("\udcff.csv", "\\udcff.csv"),
+    ],
+)
+def test_complaints_are_one_line_of_text(sentence, said, capsys):
+    complain(sentence)
+    assert capsys.readouterr().err == f"jaxnn: {said}\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in cli.COMMANDS)])

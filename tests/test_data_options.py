@@ -1,11 +1,25 @@
 """The command's settings of the data: what is chosen where nothing is said, and what is refused."""
 
+from dataclasses import fields
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
+from jaxnn import cli
 from jaxnn.data import Description
-from jaxnn.data_options import DataOptions, check_options, choose_scaling, fit_scaling, load_data, scaling_like
+from jaxnn.data_options import (
+    DataOptions,
+    DivisionOptions,
+    as_arguments,
+    check_options,
+    check_scaling,
+    choose_scaling,
+    fit_scaling,
+    load_data,
+    scaling_like,
+)
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(3, 4, 4, 1)
 COLUMNS = np.array([[1.0, -50.0], [3.0, 50.0]], np.float32)
@@ -54,3 +68,29 @@ def test_settings_reach_the_data():
     assert about.targets == ("disease progression",)
     other, _ = load_data("diabetes", DataOptions(validation=0.5, test=21))
     assert not np.array_equal(other.test.x, splits.test.x)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"validation": 0.25, "test": 30, "split_seed": 4},
+        {"data_dir": Path("my data"), "label_column": "-y", "task": "regression", "image_size": "8x6"},
+    ],
+)
+def test_options_become_the_words_that_set_them(options):
+    words = as_arguments(DataOptions(dataset="x", scaling="none", **options))
+    parsed = cli._parse(["data", "check", "x", *words])
+    for field in fields(DivisionOptions):
+        assert getattr(parsed, field.name) == options.get(field.name, field.default)
+    assert len(words) <= 2 * len(options), "what is as by default is left out"
+
+
+def test_pictures_of_whole_numbers_are_scaled():
+    with pytest.raises(
+        ValueError, match=r"--scaling none leaves the pictures of sky in whole numbers, .* choose min_max"
+    ):
+        check_scaling("none", PIXELS, "sky")
+    check_scaling("min_max", PIXELS, "sky")
+    check_scaling("none", PIXELS / np.float32(255), "sky")
+    check_scaling("none", COLUMNS, "sky")

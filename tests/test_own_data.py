@@ -3,14 +3,17 @@
 import csv
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from safetensors.numpy import load_file
 
 import jaxnn as nn
-from jaxnn import cli
+from jaxnn import cli, train_command
+from jaxnn.config import TrainConfig
 
 SHORT = ["--hidden-sizes", "8", "--batch-norm", "False", "--dropout", "0"]
 
@@ -145,6 +148,33 @@ def test_what_the_checks_find_stops_the_training_or_is_said_once(tmp_path, capsy
     assert "was trained on arrays of shape (3,)" in capsys.readouterr().err
 
 
+def test_the_command_that_is_named_shows_the_same_errors(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 3)).astype(np.float32)
+    (tmp_path / "my data").mkdir()
+    np.savez("my data/leaky.npz", x=np.tile(x[:15], (4, 1)), y=np.tile(np.arange(15) % 2, 4))
+    options = ["--validation", "0.25", "--split-seed", "3", "--test", "20"]
+    assert cli.main(["train", "--dataset", "my data/leaky.npz", *options]) == 2
+    said = capsys.readouterr().err
+    command = re.search(r"; (jaxnn data check .*) shows all\n$", said)[1]
+    assert command == "jaxnn data check 'my data/leaky.npz' --validation 0.25 --test 20 --split-seed 3"
+    assert cli.main(shlex.split(command)[1:]) == 1
+    first = said.removeprefix("jaxnn: my data/leaky.npz: ").split(" (and ")[0]
+    assert first in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_checks_call_classes_and_columns_by_their_names(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    rows = [[f"{random.normal():.6f}", "7", ("ash", "oak")[n % 2]] for n in range(60)]
+    (tmp_path / "trees.csv").write_text("\n".join(map(",".join, [["width", "weight", "class"], *rows])))
+    assert cli.main(["data", "check", "trees.csv"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"class +ash +oak\n", said)
+    assert "constant features" in said and "'weight'" in said
+    train_command._check_data(TrainConfig(dataset="trees.csv"), *nn.data.load_described("trees.csv"), Console())
+    assert "'weight'" in capsys.readouterr().out
+
+
 def test_data_list_show_check_download(tmp_path, capsys):
     write_pictures(tmp_path / "sky", 5)
     assert cli.main(["data", "show", "sky"]) == 0
@@ -158,7 +188,7 @@ def test_data_list_show_check_download(tmp_path, capsys):
     said = capsys.readouterr().out
     report = nn.data.DataReport.from_json((tmp_path / "report.json").read_text())
     assert str(report) == said.rstrip("\n")
-    assert report == nn.data.validate(nn.data.load("sky"), classes=2)
+    assert report == nn.data.validate(nn.data.load("sky"), classes=["moon", "sun"])
     np.savez("bad.npz", x=np.zeros((20, 3), np.float32), y=np.arange(20) % 2)
     assert cli.main(["data", "check", "bad.npz"]) == 1
     assert "error" in capsys.readouterr().out
@@ -175,6 +205,8 @@ def test_data_list_show_check_download(tmp_path, capsys):
         ("data list --validation 3", "--validation is no setting of jaxnn data list"),
         ("data download digits --split-seed 3", "--split-seed is no setting of jaxnn data download"),
         ("data show digits --out .", ". must be a new file in a folder that is there"),
+        ("data show digits --out a.abc", "--out is a PNG file, whose name ends in .png; got a.abc"),
+        ("data show digits --out a.pdf", "--out is a PNG file, whose name ends in .png; got a.pdf"),
         ("data check digits --json no/where", "must be a new file in a folder that is there"),
         ("data download sky", "unknown data set 'sky'"),
         ("data look digits", "look"),

@@ -23,26 +23,32 @@ _IN_ORDER = 20  # examples that chance does not put in order
 def label_kinds(parts: Sequence[Part], classes: int | None) -> Iterator[Finding]:
     """Whether y has the form of labels where it holds some."""
     for part in parts:
-        y, form = part.dataset.y, ""
+        y = part.dataset.y
         if part.y is None or not part.examples:
             continue
-        if part.labels is not None and part.kind == "labels" and y.shape[1:] == (1,):
+        if part.kind == "labels" and y.shape[1:] == (1,):
             message = f"y has shape {y.shape}; labels must be of shape ({len(y)},) (use y[:, 0])"
             yield Finding("error", "labels", part.name, message, len(y), ())
-        if part.labels is not None:
-            if y.dtype == bool:
-                message = "y holds True and False; labels must be integers (use y.astype(np.int32))"
-                yield Finding("warning", "labels", part.name, message, len(y), ())
-            continue
-        whole = _few_whole_numbers(part.y)
-        if whole and y.shape[1:] in ((), (1,)):
-            form = f" (use y{'[:, 0]' if y.ndim == 2 else ''}.astype(np.int32))"
-        if classes is not None:
+        elif part.labels is None and classes is not None:
+            whole = y.shape[1:] in ((), (1,)) and _few_whole_numbers(part.y)
+            form = f" (use y{'[:, 0]' if y.ndim == 2 else ''}.astype(np.int32))" if whole else ""
             message = f"y is {y.dtype} of shape {y.shape}; expected integer labels of {classes} classes{form}"
             yield Finding("error", "labels", part.name, message, len(y), ())
-        elif form:
-            message = f"y is {y.dtype}, but holds whole numbers alone, {whole} of them; labels must be integers{form}"
-            yield Finding("warning", "labels", part.name, message, len(y), ())
+    train = parts[0]
+    y = train.dataset.y
+    if train.y is None or not train.examples:
+        return
+    if y.dtype == bool:
+        message = "y holds True and False; labels must be integers (use y.astype(np.int32))"
+        yield Finding("warning", "labels", train.name, message, len(y), ())
+    elif classes is None and train.kind == "numbers" and y.ndim == 1:  # numbers to predict are [n, targets]
+        whole = _few_whole_numbers(train.y)
+        if whole:
+            message = (
+                f"y is {y.dtype}, but holds whole numbers alone, {whole} of them: labels must be integers "
+                "(use y.astype(np.int32)), and numbers to predict of shape [n, 1] (use y[:, None])"
+            )
+            yield Finding("warning", "labels", train.name, message, len(y), ())
 
 
 def _few_whole_numbers(y: np.ndarray) -> int:
@@ -53,7 +59,7 @@ def _few_whole_numbers(y: np.ndarray) -> int:
     return len(distinct) if (distinct >= 0).all() and (distinct == np.round(distinct)).all() else 0
 
 
-def labels(parts: Sequence[Part], classes: int | None) -> Iterator[Finding]:
+def labels(parts: Sequence[Part], classes: int | None, names: Sequence[str]) -> Iterator[Finding]:
     """Labels out of range, classes that are missing, of unequal sizes, or otherwise in one part than in training."""
     usable = []
     for part in parts:
@@ -69,23 +75,23 @@ def labels(parts: Sequence[Part], classes: int | None) -> Iterator[Finding]:
         return
     (train, train_labels, _, known, sizes), *others = usable
     if len(known) == 1 and train.examples > 1:
-        message = f"all {sizes[0]:,} labels are {known[0]}: there is nothing to tell apart"
+        message = f"all {sizes[0]:,} labels are {_name(int(known[0]), names)}: there is nothing to tell apart"
         yield Finding("error", "classes", train.name, message, len(train_labels), ())
         return
-    yield from _training_classes(train_labels, known, sizes)
+    yield from _training_classes(train_labels, known, sizes, names)
     top = classes if classes is not None else 1 + max(int(seen[-1]) for *_, seen, _ in usable)
-    yield from _missing(top, np.unique(np.concatenate([seen.astype(np.int64) for *_, seen, _ in usable])))
+    yield from _missing(top, np.unique(np.concatenate([seen.astype(np.int64) for *_, seen, _ in usable])), names)
     for part, of_part, kept, seen, counts in others:
         unknown = np.flatnonzero(kept & ~np.isin(of_part, known))
         if len(unknown):
             new = np.setdiff1d(seen, known)
-            message = f"without training examples: {_named(new[:SHOWN], len(new))}, such as y[{unknown[0]}]"
+            message = f"without training examples: {_named(new[:SHOWN], len(new), names)}, such as y[{unknown[0]}]"
             shown = tuple(unknown[:SHOWN].tolist())
             yield Finding("error", "classes", part.name, message, len(unknown), shown)
         shared = np.isin(seen, known)
         aligned = np.zeros(len(known), np.int64)
         aligned[np.searchsorted(known, seen[shared])] = counts[shared]
-        yield from _against_training(part.name, known, sizes, aligned)
+        yield from _against_training(part.name, known, sizes, aligned, names)
 
 
 def _out_of_range(part: Part, classes: int | None) -> Iterator[Finding]:
@@ -100,44 +106,55 @@ def _out_of_range(part: Part, classes: int | None) -> Iterator[Finding]:
             yield Finding("error", "labels", part.name, message, len(which), tuple(which[:SHOWN].tolist()))
 
 
-def _training_classes(train_labels: np.ndarray, known: np.ndarray, sizes: np.ndarray) -> Iterator[Finding]:
+def _training_classes(
+    train_labels: np.ndarray, known: np.ndarray, sizes: np.ndarray, names: Sequence[str]
+) -> Iterator[Finding]:
     largest, smallest = np.argmax(sizes), np.argmin(sizes)
     if sizes[largest] > _IMBALANCE * sizes[smallest]:
+        many, few = _name(int(known[largest]), names), _name(int(known[smallest]), names)
         message = (
-            f"class {known[largest]} has {sizes[largest]:,} examples and class {known[smallest]} only "
-            f"{sizes[smallest]:,}: {sizes[largest] / sizes[smallest]:.3g} times as many"
+            f"class {many} has {sizes[largest]:,} examples and class {few} only {sizes[smallest]:,}: "
+            f"{sizes[largest] / sizes[smallest]:.3g} times as many"
         )
-        few = known[sizes * _IMBALANCE < sizes[largest]]
-        yield Finding("warning", "imbalance", "train", message, len(few), tuple(few[:SHOWN].tolist()))
+        rare = known[sizes * _IMBALANCE < sizes[largest]]
+        yield Finding("warning", "imbalance", "train", message, len(rare), tuple(rare[:SHOWN].tolist()))
     earlier, later = train_labels[:-1], train_labels[1:]
     if len(known) > 1 and len(train_labels) >= _IN_ORDER and ((earlier <= later).all() or (earlier >= later).all()):
         message = "the examples are in order of their labels: batches need them shuffled"
         yield Finding("note", "order", "train", message, len(train_labels), ())
 
 
-def _missing(top: int, seen: np.ndarray) -> Iterator[Finding]:
+def _missing(top: int, seen: np.ndarray, names: Sequence[str]) -> Iterator[Finding]:
     number = top - len(seen)
     if number:
         there = set(seen.tolist())
         first = np.array(list(islice((label for label in count() if label not in there), min(number, SHOWN))))
-        message = f"without any examples: {_named(first, number)}, of 0 to {top - 1}"
+        message = f"without any examples: {_named(first, number, names)}, of {top:,} classes"
         yield Finding("warning", "classes", "train", message, number, tuple(first.tolist()))
 
 
-def _named(classes: np.ndarray, number: int) -> str:
+def _name(label: int, names: Sequence[str]) -> str:
+    """A class by its name, or by its number if it has none."""
+    return repr(names[label]) if 0 <= label < len(names) else str(label)
+
+
+def _named(classes: np.ndarray, number: int, names: Sequence[str]) -> str:
+    first = [_name(label, names) for label in classes.tolist()]
     if number == 1:
-        return f"class {classes[0]}"
-    return f"{number:,} classes ({', '.join(map(str, classes))}{', …' if number > len(classes) else ''})"
+        return f"class {first[0]}"
+    return f"{number:,} classes ({', '.join(first)}{', …' if number > len(first) else ''})"
 
 
-def _against_training(name: str, known: np.ndarray, sizes: np.ndarray, counts: np.ndarray) -> Iterator[Finding]:
+def _against_training(
+    name: str, known: np.ndarray, sizes: np.ndarray, counts: np.ndarray, names: Sequence[str]
+) -> Iterator[Finding]:
     """Classes that a part lacks, or has in other proportions than the training data."""
     expected = sizes / sizes.sum() * counts.sum()
     for rare in (False, True):
         lacking = known[(counts == 0) & ((expected < _EXPECTED) == rare)]
         if len(lacking):
             also = ", rare in train" if rare else ""
-            message = f"without examples here: {_named(lacking[:SHOWN], len(lacking))}{also}"
+            message = f"without examples here: {_named(lacking[:SHOWN], len(lacking), names)}{also}"
             shown = tuple(lacking[:SHOWN].tolist())
             yield Finding("note" if rare else "warning", "classes", name, message, len(lacking), shown)
     known, sizes, counts = (values[counts > 0] for values in (known, sizes, counts))
@@ -161,7 +178,7 @@ def _against_training(name: str, known: np.ndarray, sizes: np.ndarray, counts: n
         worst = int(np.argmax(np.abs(of_part - shares)))
         moved = round(float(np.abs(of_part - shares).sum()) / 2 * counts.sum())
         message = (
-            f"the classes' proportions are not those of train, most of all class {known[worst]}: "
+            f"the classes' proportions are not those of train, most of all class {_name(int(known[worst]), names)}: "
             f"{of_part[worst]:.1%} here, {shares[worst]:.1%} there (chi-square {chi_square:.0f}, by chance up to "
             f"{limit:.0f})"
         )

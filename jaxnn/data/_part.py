@@ -11,10 +11,11 @@ import numpy as np
 from jaxnn.data.dataset import Dataset
 from jaxnn.data.report import PartReport
 
-__all__ = ["SHOWN", "Part", "blocks", "read_part"]
+__all__ = ["SHOWN", "Part", "blocks", "images", "read_part"]
 
 SHOWN = 5  # indices in a finding
 _BLOCK = 2**18  # values converted to float64 in one go: as many as a core's cache holds
+_SIDE = 8  # pixels, from which on rows of a square number of values may be pictures
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ class Part:
     kind: str
     """Of y: "labels", "one-hot rows" or "numbers"."""
     moments: Moments | None
+    pictures: bool
+    """Whether x holds some: by its shape, or as rows of brightnesses."""
+    columns: tuple[str, ...]
+    """Names of the features, if they are known."""
 
     @property
     def examples(self) -> int:
         return 0 if self.dataset.x.ndim == 0 else len(self.dataset.x)
-
-    @property
-    def pictures(self) -> bool:
-        return self.dataset.x.ndim > 2
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -72,6 +73,20 @@ class Part:
         """Whether both have the same form of x."""
         x, other_x = self.dataset.x, other.dataset.x
         return x.shape[1:] == other_x.shape[1:] and x.dtype == other_x.dtype
+
+    def feature(self, letter: str, column: int) -> str:
+        """A column of x or y, as code and by its name."""
+        return self._place(letter, ":", column)
+
+    def element(self, letter: str, number: int, column: int) -> str:
+        """An element of x or y, by its index in the array as it was given and by its column's name."""
+        return self._place(letter, str(number), column)
+
+    def _place(self, letter: str, example: str, column: int) -> str:
+        shape = getattr(self.dataset, letter).shape[1:]
+        index = ", ".join([example, *(map(str, np.unravel_index(column, shape)) if shape else ())])
+        name = f" ({self.columns[column]!r})" if letter == "x" and self.columns else ""
+        return letter if index == ":" else f"{letter}[{index}]{name}"
 
     def facts(self) -> PartReport:
         x, y = self.dataset
@@ -95,24 +110,57 @@ class Part:
     def _figures(self) -> Sequence[float | None]:
         """Minimum, maximum, mean and standard deviation of the finite values."""
         if self.moments is not None:
-            means, stds = self.moments.means, self.moments.stds
-            std = np.sqrt(np.mean(stds**2) + means.var())
-            figures = [self.moments.low.min(), self.moments.high.max(), means.mean(), std]
+            low, high = self.moments.low.min(), self.moments.high.max()
+            unit = _unit(low, high)
+            means, stds = self.moments.means / unit, self.moments.stds / unit
+            mean, std = means.mean(), np.sqrt(np.mean(stds**2) + means.var())
         else:
-            finite = np.zeros(0) if self.x is None else self.x[np.isfinite(self.x)]
+            finite = np.zeros(0) if self.x is None else self.x[np.isfinite(self.x)].astype(np.float64)
             if not finite.size:
                 return [None] * 4
-            figures = [finite.min(), finite.max(), finite.mean(dtype=np.float64), finite.std(dtype=np.float64)]
+            low, high = finite.min(), finite.max()
+            unit = _unit(low, high)
+            mean, std = (finite / unit).mean(), (finite / unit).std()
+        figures = [low, high, mean * unit, std * unit]
         return [None if math.isnan(figure) else float(figure) for figure in figures]
 
 
-def read_part(name: str, dataset: Dataset) -> Part:
+def read_part(name: str, dataset: Dataset, columns: Sequence[str] = ()) -> Part:
     """Look at a part once, to have what several checks need."""
     x = _numbers(dataset.x)
     y, kind = _targets(_numbers(dataset.y))
     if x is not None:
         x = x.reshape(len(x), math.prod(x.shape[1:]))
-    return Part(name, dataset, x, y, kind, None if x is None else _moments(x))
+    moments = None if x is None else _moments(x)
+    pictures = dataset.x.ndim > 2 or (x is not None and dataset.x.ndim == 2 and _side(x, moments) > 0)
+    named = tuple(columns) if dataset.x.shape[1:] == (len(columns),) else ()
+    return Part(name, dataset, x, y, kind, moments, pictures, named)
+
+
+def images(part: Part) -> np.ndarray | None:
+    """The examples as pictures `[n, height, width, channels]` of 1, 3 or 4 channels, if they are some.
+
+    What holds pictures is x `[n, height, width, channels]` or `[n, height, width]`, and rows of a square number of
+    values from 64 on that can be brightnesses: whole numbers from 0, or all of them from 0 to 1.
+    """
+    x, flat = part.dataset.x, part.x
+    if flat is None or not part.pictures or x.ndim > 4:
+        return None
+    if x.ndim == 2:
+        side = math.isqrt(flat.shape[1])
+        return flat.reshape(-1, side, side, 1)
+    pictures = flat.reshape(*x.shape[:3], -1)
+    return pictures if pictures.shape[3] in (1, 3, 4) else pictures[..., :1]
+
+
+def _side(x: np.ndarray, moments: Moments | None) -> int:
+    """Of square pictures in rows, the side in pixels; 0 if they can be none."""
+    side = math.isqrt(x.shape[1])
+    if side < _SIDE or side**2 != x.shape[1] or moments is None or moments.low.min() < 0:
+        return 0
+    brightness = x.dtype.kind in "iu" or moments.high.max() <= 1
+    whole = brightness or all(np.array_equal(x[some], np.round(x[some])) for some in blocks(len(x), x.shape[1]))
+    return side if whole else 0
 
 
 def blocks(count: int, size: int) -> list[slice]:
@@ -153,11 +201,18 @@ def _moments(x: np.ndarray) -> Moments | None:
     low, high = x.min(axis=0), x.max(axis=0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return None
+    unit = _unit(low.min(), high.max())
     means, stds, blank = np.empty(len(x)), np.empty(len(x)), np.empty(len(x), bool)
     for some in blocks(len(x), x.shape[1]):
         values = x[some].astype(np.float64)
+        values /= unit
         means[some] = values.mean(axis=1)
         blank[some] = (values == values[:, :1]).all(axis=1)
         values -= means[some, None]
         stds[some] = np.sqrt(np.einsum("ij,ij->i", values, values) / x.shape[1])
-    return Moments(low.astype(np.float64), high.astype(np.float64), means, stds, blank)
+    return Moments(low.astype(np.float64), high.astype(np.float64), means * unit, stds * unit, blank)
+
+
+def _unit(low: np.generic, high: np.generic) -> float:
+    """A power of two near the largest value, in which squares neither overflow nor vanish; exact to divide by."""
+    return float(np.ldexp(0.5, np.frexp(max(abs(float(low)), abs(float(high))))[1]))

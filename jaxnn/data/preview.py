@@ -4,15 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxnn._checks import check_size
-from jaxnn.data._part import Part, read_part
+from jaxnn.data._part import Part, images, read_part
 from jaxnn.data.checks import check_splits
 from jaxnn.data.dataset import Splits
-from jaxnn.data.report import table
+from jaxnn.data.report import short, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,6 @@ _ROWS = 5  # examples of a table
 _COLUMNS = 7  # of their features
 _TARGETS = 4
 _QUANTILES = {"minimum": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "maximum": 1.0}
-_SIDE = 8  # pixels, from which on rows of a square number of values may be pictures
 # Of Okabe & Ito (2008), which colour-blind readers can tell apart.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#F0E442")
 
@@ -111,7 +110,7 @@ class Preview:
         form = " ".join(["×".join(map(str, x.shape[1:])), str(x.dtype)]).strip()
         blocks = [f"{sizes} examples of {form}"]
         blocks.append(self._class_table() if self.train.labels is not None else self._target_table())
-        if self._images() is None:
+        if images(self.train) is None:
             blocks.append(self._first_rows())
         return "\n\n".join(blocks)
 
@@ -120,13 +119,13 @@ class Preview:
         from matplotlib.figure import Figure
 
         figure = Figure(layout="constrained")
-        images = self._images()
-        if images is None:
+        pictures = images(self.train)
+        if pictures is None:
             self._draw_features(figure)
         elif self.train.labels is not None:
-            self._draw_classes(figure, images, self.train.labels)
+            self._draw_classes(figure, pictures, self.train.labels)
         else:
-            self._draw_targets(figure, images)
+            self._draw_targets(figure, pictures)
         return figure
 
     def _name(self, label: int) -> str:
@@ -169,7 +168,7 @@ class Preview:
     def _first_rows(self) -> str:
         x = self.train.x
         assert x is not None
-        names = [_short(self._feature(column)) for column in range(min(x.shape[1], _COLUMNS))]
+        names = [short(self._feature(column)) for column in range(min(x.shape[1], _COLUMNS))]
         more = ["…"] if x.shape[1] > _COLUMNS else []
         rows = []
         for number in range(min(len(x), _ROWS)):
@@ -184,38 +183,24 @@ class Preview:
             rows.append((f"train {number}", *values, *more, shown))
         return table(("example", *names, *more, "y"), rows)
 
-    def _images(self) -> np.ndarray | None:
-        """The training examples as pictures `[n, height, width, channels]` of 1, 3 or 4 channels, if they are some."""
-        x, flat = self.train.dataset.x, self.train.x
-        assert flat is not None
-        if x.ndim in (3, 4):
-            images = flat.reshape(*x.shape[:3], -1)
-            return images if images.shape[3] in (1, 3, 4) else images[..., :1]
-        side = math.isqrt(flat.shape[1])
-        if x.ndim != 2 or side < _SIDE or side**2 != flat.shape[1] or not flat.min() >= 0:
-            return None
-        brightness = flat.dtype.kind in "iu" or flat.max() <= 1 or bool((flat == np.round(flat)).all())
-        return flat.reshape(-1, side, side, 1) if brightness else None
-
     def _draw_classes(self, figure: "Figure", images: np.ndarray, labels: np.ndarray) -> None:
         random = np.random.default_rng(self.seed)
         there = np.unique(labels).tolist()
-        names = [_short(self._name(label)) for label in there[:_CLASSES]]
+        names = [short(self._name(label)) for label in there[:_CLASSES]]
         members = [random.permutation(np.flatnonzero(labels == label)) for label in there[:_CLASSES]]
         drawn = [some[: self.per_class] for some in members]
-        inches = 0.72 if len(drawn) <= 10 else 0.5
-        height, width = images.shape[1:3]
-        size = (
-            max(map(len, drawn)) * inches + 0.09 * max(map(len, names)) + 0.3,
-            len(drawn) * inches * height / width + 0.5,
+        size = _size(images, 0.72 if len(drawn) <= 10 else 0.5)
+        which = f"the first {_CLASSES} of {len(there):,} classes" if len(there) > _CLASSES else "each class"
+        title = f"random training examples of {which}{size.note}"
+        beside = 0.09 * max(map(len, names)) + 0.3
+        figure.set_size_inches(
+            max(_LETTER * len(title), max(map(len, drawn)) * size.width + beside), len(drawn) * size.height + 0.5
         )
-        figure.set_size_inches(max(4.0, size[0]), size[1])
         axes = figure.subplots()
         axes.set_anchor("W")  # else the room for the names is taken from beside them
-        _draw_pictures(axes, images, drawn, _PITCH)
-        axes.set_yticks([(row + 0.5) * height * _PITCH for row in range(len(drawn))], names)
-        which = f"the first {_CLASSES} of {len(there):,} classes" if len(there) > _CLASSES else "each class"
-        figure.suptitle(f"random training examples of {which}")
+        _draw_pictures(axes, images, drawn, size, (_PITCH, _PITCH))
+        axes.set_yticks([(row + 0.5) * images.shape[1] * _PITCH for row in range(len(drawn))], names, parse_math=False)
+        figure.suptitle(title)
 
     def _draw_targets(self, figure: "Figure", images: np.ndarray) -> None:
         y = self.train.y
@@ -226,30 +211,33 @@ class Preview:
         chosen = chosen[np.argsort(target[chosen], kind="stable")]
         drawn = [chosen[start : start + self.per_class] for start in range(0, len(chosen), self.per_class)]
         height, width = images.shape[1:3]
-        pitch = _PITCH + 0.3
-        inches = 0.72 * len(drawn) * pitch * height / width
-        figure.set_size_inches(max(4.0, len(drawn[0]) * 0.72 + 0.6), inches + 2.6)
+        size = _size(images, 0.72)
+        title = f"random training examples with their targets{size.note}"
+        room = 0.22 / size.height  # below a picture, for its target
+        down, across = _PITCH + room, _PITCH * max(1.0, 0.72 / size.width)
+        inches = len(drawn) * down * size.height
+        figure.set_size_inches(max(_LETTER * len(title), len(drawn[0]) * across * size.width + 0.6), inches + 2.6)
         pictures, histogram = figure.subplots(2, 1, height_ratios=(inches, 1.8))
-        _draw_pictures(pictures, images, drawn, pitch)
+        _draw_pictures(pictures, images, drawn, size, (down, across))
         for row, numbers in enumerate(drawn):
             for column, number in enumerate(numbers):
-                where = ((column + 0.5) * width * _PITCH, (row * pitch + _PITCH + 0.12) * height)
+                where = ((column * across + 0.5) * width, (row * down + _PITCH + 0.4 * room) * height)
                 pictures.text(*where, f"{target[number]:.3g}", ha="center", va="center", fontsize=8)
         pictures.set_yticks([])
         _draw_histogram(histogram, target, self._groups())
         more = f", the first of {y.shape[1]} targets" if y.shape[1] > 1 else ""
         histogram.set_xlabel(f"y[:, 0]{more}")
         histogram.set_ylabel("examples")
-        figure.suptitle("random training examples with their targets")
+        figure.suptitle(title)
 
     def _draw_features(self, figure: "Figure") -> None:
         train, groups = self.train, self._groups()
         x = train.x
         assert x is not None
-        subjects = [(_short(self._feature(column)), x[:, column]) for column in range(min(x.shape[1], _FEATURES))]
+        subjects = [(short(self._feature(column)), x[:, column]) for column in range(min(x.shape[1], _FEATURES))]
         if train.labels is None and train.y is not None:
             shown = range(min(train.y.shape[1], _TARGETS))
-            subjects += [(f"target {_short(self._target(column))}", train.y[:, column]) for column in shown]
+            subjects += [(f"target {short(self._target(column))}", train.y[:, column]) for column in shown]
         columns = min(4, len(subjects))
         rows = -(-len(subjects) // columns)
         figure.set_size_inches(max(4.5, 2.9 * columns), 1.9 * rows + 0.9)
@@ -258,13 +246,19 @@ class Preview:
             axes.remove()
         for number, (axes, (name, values)) in enumerate(zip(grid, subjects, strict=False)):
             _draw_histogram(axes, values, groups)
-            axes.set_title(name, fontsize=9)
+            axes.set_title(name, fontsize=9, parse_math=False)
             if number % columns == 0:
                 axes.set_ylabel("examples", fontsize=8)
-        handles, names = grid[0].get_legend_handles_labels()
-        figure.legend(
-            handles, names, loc="outside lower center", ncols=min(len(names), 2 * columns), frameon=False, fontsize=9
+        legend = figure.legend(
+            grid[0].patches[1::2],  # the outlines
+            list(groups),
+            loc="outside lower center",
+            ncols=min(len(groups), 2 * columns),
+            frameon=False,
+            fontsize=9,
         )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
         few = f"the first {_FEATURES} of {x.shape[1]:,} features" if x.shape[1] > _FEATURES else "features"
         figure.suptitle(f"training data: {few}{' and targets' if train.labels is None else ''}")
 
@@ -276,7 +270,7 @@ class Preview:
             there = np.unique(labels).tolist()
             if len(there) > len(_COLORS):
                 return {f"all {len(there):,} classes": everything.popitem()[1]}
-            return {_short(self._name(label)): labels == label for label in there}
+            return {short(self._name(label)): labels == label for label in there}
         if y is None or not y.size or not np.isfinite(y[:, 0]).all():
             return everything
         low, high = np.quantile(y[:, 0], [1 / 3, 2 / 3])
@@ -289,10 +283,35 @@ class Preview:
 
 
 _PITCH = 1.08  # pictures' distance over their size
+_LETTER = 0.1  # inches of a title for each of its letters
 
 
-def _draw_pictures(axes: "Axes", images: np.ndarray, drawn: list[np.ndarray], pitch: float) -> None:
-    """Draw rows of pictures into one pair of axes, in units of their pixels; rows are `pitch` heights apart."""
+class _Size(NamedTuple):
+    """Of a picture in the figure, in inches."""
+
+    height: float
+    width: float
+    note: str
+    """What the title says of it."""
+
+
+def _size(images: np.ndarray, inches: float) -> _Size:
+    """Height and width that names and neighbours leave room for: very long pictures are drawn less long."""
+    height, width = images.shape[1:3]
+    drawn_height = min(max(inches * height / width, 0.25), 2 * inches)
+    drawn_width = min(max(drawn_height * width / height, inches / 2), 2 * inches)
+    stretched = not math.isclose(drawn_height * width, drawn_width * height)
+    return _Size(drawn_height, drawn_width, ", stretched" if stretched else "")
+
+
+def _draw_pictures(
+    axes: "Axes", images: np.ndarray, drawn: list[np.ndarray], size: _Size, pitch: tuple[float, float]
+) -> None:
+    """Draw rows of pictures into one pair of axes, in units of their pixels.
+
+    `pitch` is how many heights rows are apart, and widths columns.
+    """
+    down, across = pitch
     height, width, channels = images.shape[1:]
     some = images[np.concatenate(drawn)]
     finite = some[np.isfinite(some)]
@@ -302,13 +321,14 @@ def _draw_pictures(axes: "Axes", images: np.ndarray, drawn: list[np.ndarray], pi
     high = high if high > low else low + 1
     for row, numbers in enumerate(drawn):
         for column, number in enumerate(numbers):
-            left, top = column * width * _PITCH, (row * pitch + (_PITCH - 1) / 2) * height
+            left, top = column * width * across, (row * down + (_PITCH - 1) / 2) * height
             extent = (left, left + width, top + height, top)
             if channels == 1:
                 axes.imshow(images[number, :, :, 0], cmap="gray", vmin=low, vmax=high, extent=extent)
             else:
                 axes.imshow(np.clip((images[number] - low) / (high - low), 0, 1), extent=extent)
-    axes.set(xlim=(0, max(map(len, drawn)) * width * _PITCH), ylim=(len(drawn) * height * pitch, 0), xticks=[])
+    axes.set_aspect((size.height / height) / (size.width / width))
+    axes.set(xlim=(0, max(map(len, drawn)) * width * across), ylim=(len(drawn) * height * down, 0), xticks=[])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -330,10 +350,6 @@ def _draw_histogram(axes: "Axes", values: np.ndarray, groups: dict[str, np.ndarr
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def _share(count: int, total: int) -> tuple[str, str]:

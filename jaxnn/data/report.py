@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from jaxnn.data.dataset import DataError
 
-__all__ = ["DataReport", "Finding", "PartReport", "table"]
+__all__ = ["DataReport", "Finding", "PartReport", "short", "table"]
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 
@@ -31,7 +31,7 @@ class Finding:
     """One sentence with the numbers."""
     count: int
     """How many examples it concerns; of non-finite values and of outliers how many values; and where the check is
-    about features or classes, how many of these."""
+    about features, targets or classes, how many of these."""
     examples: tuple[int, ...]
     """The first few of them by index: of two parts, indices into the second."""
 
@@ -68,6 +68,10 @@ class DataReport:
     """Training, validation and test data."""
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
+    classes: tuple[str, ...] = ()
+    """Names of the labels 0, 1, …, if they are known."""
+    columns: tuple[str, ...] = ()
+    """Names of the features, if they are known."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -99,10 +103,7 @@ class DataReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The report in plain types, as JSON has them; a number that is not finite becomes a string."""
-        return {"ok": self.ok} | {
-            name: [_plain(asdict(row)) for row in rows]
-            for name, rows in (("parts", self.parts), ("findings", self.findings))
-        }
+        return {"ok": self.ok} | _plain(asdict(self))
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -119,13 +120,14 @@ class DataReport:
             content = json.loads(text)
             parts = tuple(_part(row) for row in content["parts"])
             findings = tuple(Finding(**row | {"examples": tuple(row["examples"])}) for row in content["findings"])
+            names = [tuple(map(str, content[which])) for which in ("classes", "columns")]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the text is no data report: {error!r}") from None
-        return cls(parts, findings)
+        return cls(parts, findings, *names)
 
     def __str__(self) -> str:
         found = [_plural(len(self._of(severity)), severity) for severity in _SEVERITIES if self._of(severity)]
-        blocks = [table(_HEADINGS, map(_row, self.parts), left=3), *_class_tables(self.parts)]
+        blocks = [table(_HEADINGS, map(_row, self.parts), left=3), *_class_tables(self.parts, self.classes)]
         if self.findings:
             blocks.append("\n".join(map(_line, self.findings)))
         return "\n\n".join([f"data report: {', '.join(found) or 'no findings'}", *blocks])
@@ -148,6 +150,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int =
     return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
+def short(name: str) -> str:
+    """A name that fits into a table."""
+    return name if len(name) <= 24 else f"{name[:23]}…"
+
+
 _HEADINGS = ("part", "x", "y", "examples", "minimum", "maximum", "mean", "std")
 _FIGURES = ("minimum", "maximum", "mean", "std")
 
@@ -166,30 +173,29 @@ def _row(part: PartReport) -> tuple[str, ...]:
     )
 
 
-def _class_tables(parts: Sequence[PartReport]) -> list[str]:
+def _class_tables(parts: Sequence[PartReport], names: Sequence[str]) -> list[str]:
     """The classes' examples, in as many tables below each other as the width asks for."""
     counts = [dict(part.classes) for part in parts]
-    labels = sorted({label for of_part in counts for label in of_part})
+    if not any(counts):
+        return []
+    labels = sorted({label for of_part in counts for label in of_part}.union(range(len(names))))
     if len(labels) > 40:
         rows = [
             (part.name, f"{len(of_part):,}", *(f"{figure(of_part.values(), default=0):,}" for figure in (min, max)))
             for part, of_part in zip(parts, counts, strict=True)
         ]
         return [table(("part", "classes", "fewest examples", "most examples"), rows)]
-    width = max(
-        (len(f"{n}") + 2 for of_part in counts for pair in of_part.items() for n in (f"{pair[1]:,}", pair[0])),
-        default=0,
-    )
-    names = [part.name for part in parts]
+    headings = {label: short(names[label]) if 0 <= label < len(names) else str(label) for label in labels}
+    cells = [*headings.values(), *(f"{number:,}" for of_part in counts for number in of_part.values())]
+    fit = max(1, (_WIDTH - len("validation")) // (max(map(len, cells)) + 2))
     tables = []
-    fit = max(1, (_WIDTH - len("validation")) // max(width, 1))
     for start in range(0, len(labels), fit):
         some = labels[start : start + fit]
         rows = [
-            (name, *(f"{of_part.get(label, 0):,}" for label in some))
-            for name, of_part in zip(names, counts, strict=True)
+            (part.name, *(f"{of_part.get(label, 0):,}" for label in some))
+            for part, of_part in zip(parts, counts, strict=True)
         ]
-        tables.append(table(("class", *map(str, some)), rows))
+        tables.append(table(("class", *(headings[label] for label in some)), rows))
     return tables
 
 

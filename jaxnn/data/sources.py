@@ -1,5 +1,6 @@
 """Data sets by name: found in a folder or in the cache, else downloaded and verified."""
 
+import contextlib
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -82,10 +83,12 @@ def load_named(
 
     Their files are looked for in `data_dir` and nowhere else if it is given; else in `$JAXNN_DATA` and the user's
     cache; and else downloaded into the cache. A folder may hold the files or a subfolder of the data set's name.
-    IDX files may be gzipped. MNIST's of the official size must have the official content, by SHA-256, and
-    Fashion-MNIST's and KMNIST's are verified when they are downloaded; files with fewer or more examples in the same
-    layout are taken as they are. CIFAR's are the binary versions: files of the official numbers of records, by
-    themselves, in the folder that their archive makes, or in the archive, which is verified when it is downloaded.
+    MNIST, Fashion-MNIST and KMNIST share their files' names: where the digests of labels say that they are another
+    one's, `data_dir` is refused and `$JAXNN_DATA` passed over. IDX files may be gzipped. MNIST's of the official size
+    must have the official content, by SHA-256, and Fashion-MNIST's and KMNIST's are verified when they are downloaded;
+    files with fewer or more examples in the same layout are taken as they are. CIFAR's are the binary versions: files
+    of the official numbers of records, by themselves, in the folder that their archive makes, or in the archive, which
+    is verified when it is downloaded.
 
     Raises:
         ValueError: `test` for a data set with a test set of its own, or parts too large or too small.
@@ -108,10 +111,10 @@ def load_named(
 
 
 def download(source: str | Source, data_dir: str | Path | None = None) -> Path:
-    """Fetch what is missing of a data set into the folder of its name in `data_dir`, or in the user's cache.
+    """Fetch a data set into the folder of its name in `data_dir`, or in the user's cache, if it is not there yet.
 
-    What is there already is not fetched again. Everything is read once, and so verified as `load` verifies it.
-    Returns the folder.
+    Where `where` finds it, nothing is fetched; of what the folder of its name holds in part, the rest is, in
+    `$JAXNN_DATA` as well. Everything is read once, and so verified as `load` verifies it. Returns the folder.
 
     Raises:
         DataError: no such data set, or it is built in; no mirror delivers it, or it cannot be stored; or a file that
@@ -126,27 +129,27 @@ def download(source: str | Source, data_dir: str | Path | None = None) -> Path:
     source = find(source) if isinstance(source, str) else source
     if not source.files:
         raise DataError(f"{source.name} is built in: there is nothing to download")
-    base = _cache() if data_dir is None else Path(data_dir).expanduser()
+    base, found = _found(source, data_dir)
     folder = base / source.name
-    unpacked = folder / source.archive.folder if source.archive else folder
-    if any(_existing(unpacked, file) is None for file in source.files):
+    if found is None or not _is_own(source, found):
         _fetch_missing(source, folder)
-        unpacked = folder
-    _read_parts(source, unpacked)
-    return folder
+        found = folder
+    _read_parts(source, found)
+    return folder if found.is_relative_to(folder) else found
 
 
 def where(source: Source, data_dir: str | Path | None = None) -> Path | None:
-    """The folder in which files of a data set lie; None if it is built in or would have to be downloaded.
+    """The folder in which a data set lies, whole; None if it is built in or would have to be downloaded.
+
+    MNIST, Fashion-MNIST and KMNIST share their files' names. Whose they are in a folder that has the name of none is
+    told by the digest of the test labels as they are distributed; files of another size in this layout are MNIST's.
 
     >>> import jaxnn as nn
     >>> print(nn.data.where(nn.data.find("digits")))
     None
     """
-    for folder in _places(source, data_dir):
-        if _archive(source, folder) or any(_existing(folder, file) for file in source.files):
-            return folder
-    return None
+    _, folder = _found(source, data_dir)
+    return folder if folder is not None and _is_own(source, folder) else None
 
 
 def _digits() -> Dataset:
@@ -205,17 +208,66 @@ def _read_cifar(source: Source, archive: Archive, folder: Path) -> tuple[Dataset
     return Dataset(np.concatenate([part.x for part in training]), np.concatenate([part.y for part in training])), test
 
 
-def _places(source: Source, data_dir: str | Path | None) -> list[Path]:
-    if data_dir is not None:
-        bases = [Path(data_dir).expanduser()]
-    else:
-        environment = os.environ.get("JAXNN_DATA")
-        bases = [*([Path(environment).expanduser()] if environment else []), _cache()]
-    folders = [folder for base in bases for folder in (base / source.name, base)]
-    if source.archive is None:
-        return folders
-    # What is unpacked is read faster than the archive beside it.
-    return [place for folder in folders for place in (folder / source.archive.folder, folder)]
+def _found(source: Source, data_dir: str | Path | None) -> tuple[Path, Path | None]:
+    """The first place to look in that has files of the data set, and their folder there; else the last, and None.
+
+    A folder that has all files goes before one that has some.
+    """
+    bases = [_cache()] if data_dir is None else [Path(data_dir).expanduser()]
+    if data_dir is None and (environment := os.environ.get("JAXNN_DATA")):
+        bases.insert(0, Path(environment).expanduser())
+    for base in bases:
+        folders = [folder for folder in _begun(source, base) if not _is_anothers(source, folder)]
+        if folders:
+            return base, next((folder for folder in folders if _is_whole(source, folder)), folders[0])
+    return bases[-1], None
+
+
+def _begun(source: Source, base: Path) -> list[Path]:
+    """The folders, below `base` or it, with files of such names as the data set has."""
+    folders = [base / source.name, base]
+    if source.archive is not None:
+        # What is unpacked is read faster than the archive beside it.
+        folders = [place for folder in folders for place in (folder / source.archive.folder, folder)]
+    return [
+        folder
+        for folder in folders
+        if _archive(source, folder) or any(_existing(folder, file) for file in source.files)
+    ]
+
+
+def _is_whole(source: Source, folder: Path) -> bool:
+    return bool(_archive(source, folder)) or all(_existing(folder, file) for file in source.files)
+
+
+def _is_anothers(source: Source, folder: Path) -> bool:
+    """Whether labels in the folder are known to be another data set's. They are small: it takes no time."""
+    for path in (_existing(folder, file) for file in source.files if "labels" in file.name):
+        if path is None:
+            continue
+        with contextlib.suppress(DataError):  # which is for the reading to say
+            labels = read_idx(path)
+            if labels.dtype == np.uint8 and _owner(idx_sha256(labels), path) not in (source.name, None):
+                return True
+    return False
+
+
+def _is_own(source: Source, folder: Path) -> bool:
+    """Whether the folder has all files of the data set, and surely no other's of the same names."""
+    names = [file.name for file in source.files]
+    alike = [other.name for other in SOURCES if [file.name for file in other.files] == names]
+    if not _is_whole(source, folder) or len(alike) == 1 or folder.name == source.name:
+        return _is_whole(source, folder)
+    file = source.files[-1]
+    path = _existing(folder, file)
+    assert path is not None
+    try:
+        labels = _read(source, file, path)
+    except DataError:
+        return False
+    if len(labels) != file.count:
+        return source.name == alike[0]
+    return file.sha256 is not None or _sha256(path) == file.gzip_sha256
 
 
 def _cache() -> Path:
@@ -244,7 +296,10 @@ def _first(folder: Path, names: list[str]) -> Path | None:
 
 def _folder(source: Source, data_dir: str | Path | None) -> Path:
     """The folder with the data set's files, after downloading them if need be."""
-    folder = where(source, data_dir)
+    base, folder = _found(source, data_dir)
+    if folder is None and data_dir is not None:
+        # Of another data set's files the reading says whose they are.
+        folder = next(iter(_begun(source, base)), None)
     if folder is None and data_dir is not None:
         names = ", ".join(file.name for file in source.files)
         forms = f"or {source.archive.name} (the binary version)" if source.archive else "gzipped or not"
@@ -295,15 +350,26 @@ def _read(source: Source, file: DataFile, path: Path) -> np.ndarray:
     array = read_idx(path)
     if len(array) != file.count or array.dtype != np.uint8:
         return array
-    digest, stored = idx_sha256(array), _sha256(path)
-    for other in SOURCES:
-        if other.name != source.name and any(
-            digest == known.sha256 or stored == known.gzip_sha256 for known in other.files
-        ):
-            raise DataError(f"{path}: is a file of {other.name}, not of {source.name}")
+    digest = idx_sha256(array)
+    owner = _owner(digest, path)
+    if owner not in (source.name, None):
+        raise DataError(f"{path}: is a file of {owner}, not of {source.name}")
     if file.sha256 not in (digest, None):
         raise DataError(f"{path}: is damaged, or not {source.name}'s: SHA-256 {digest}, expected {file.sha256}")
     return array
+
+
+def _owner(digest: str, path: Path) -> str | None:
+    """The data set that a file is known to be of: by the `digest` of its content, or by that of the file."""
+    stored = _sha256(path)
+    return next(
+        (
+            known.name
+            for known in SOURCES
+            if any(digest == file.sha256 or stored == file.gzip_sha256 for file in known.files)
+        ),
+        None,
+    )
 
 
 def _check_pair(source: Source, image_path: Path, images: np.ndarray, label_path: Path, labels: np.ndarray) -> None:

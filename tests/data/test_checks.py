@@ -64,11 +64,13 @@ def test_data_without_a_fault_has_no_findings(make):
     assert "no findings" in str(report)
 
 
-def test_heavy_but_ordinary_tails_are_no_outliers():
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(5))
+def test_heavy_but_ordinary_tails_are_no_outliers(seed):
+    random = np.random.default_rng(seed)
     draws = [
-        random.normal(size=100_000),
-        random.exponential(size=100_000),
+        *random.normal(size=(5, 100_000)),
+        *random.exponential(size=(5, 100_000)),
+        *random.lognormal(size=(5, 100_000)),
         random.uniform(size=100_000),
         (random.random(100_000) < 0.001) * 1.0,  # a rare indicator
         # Pixels at the border of drawings.
@@ -115,8 +117,11 @@ def test_real_mnist(mnist_dir):
     np.testing.assert_allclose([report.parts[0].mean, report.parts[0].std], [mean, std], rtol=1e-10)
     dark = np.flatnonzero(~pixels[:3000].any(axis=0))
     some = [Dataset(pixels[part], data.train.y[part]) for part in (slice(3000), slice(3000, 4000), slice(4000, 5000))]
-    report = validate(Splits(*some), classes=10)  # as a table: pixels that are seldom bright are no outliers
-    assert found(report) == [("warning", "constant", "train", len(dark), tuple(dark[:5]))]
+    assert found(validate(Splits(*some), classes=10)) == [("note", "constant", "train", len(dark), tuple(dark[:5]))]
+    # As a table: pixels that are seldom bright are no outliers.
+    for size in (100, 300, 1000, 3000):
+        some = [Dataset(pixels[i : i + size] - 0.5, data.train.y[i : i + size]) for i in (0, size, 2 * size)]
+        assert {f.check for f in validate(Splits(*some)).findings} <= {"constant", "order"}
 
 
 FAULTS = {}
@@ -128,6 +133,48 @@ def fault(make, *expected):
         return plant
 
     return register
+
+
+@fault(regression, "error", "constant", "train", 2, (0, 1))
+def constant_targets(a):
+    for name in NAMES:
+        a[f"{name}_y"][:] = 3.5, 1.5
+
+
+@fault(regression, "error", "constant", "train", 1, (0,))
+def one_constant_target(a):
+    for name in NAMES:
+        a[f"{name}_y"] = np.full(SIZES[name], 3.5)
+
+
+@fault(regression, "warning", "constant", "train", 1, (1,))
+def constant_among_targets(a):
+    for name in NAMES:
+        a[f"{name}_y"][:, 1] = 3.5
+
+
+@fault(table, "warning", "sentinel", "train", 1, (2,))
+def missing_values(a):
+    for name in NAMES:
+        a[f"{name}_x"][::5, 2] = -999
+
+
+@fault(regression, "warning", "sentinel", "train", 1, (1,))
+def missing_targets(a):
+    for name in NAMES:
+        a[f"{name}_y"][3::10, 1] = 9999
+
+
+@fault(table, "warning", "precision", "train", 1, (3,))
+def timestamps(a):
+    for name, size in SIZES.items():
+        a[f"{name}_x"][:, 3] = 1_700_000_000 + np.random.default_rng(0).integers(0, 20_000, size)
+
+
+@fault(regression, "warning", "precision", "train", 1, (0,))
+def timestamps_to_predict(a):
+    for name, size in SIZES.items():
+        a[f"{name}_y"][:, 0] = 1_700_000_000 + np.arange(size) % 50
 
 
 @fault(table, "error", "finite", "test", 3, (7, 9))
@@ -396,8 +443,13 @@ def test_other_forms_of_labels():
     for dtype in (np.float32, np.bool_):
         floats = labels | {f"{name}_y": labels[f"{name}_y"].astype(dtype) for name in NAMES}
         report = validate(splits(floats))
-        assert found(report) == [("warning", "labels", name, size, ()) for name, size in SIZES.items()]
+        assert found(report) == [("warning", "labels", "train", 300, ())]
         assert "astype(np.int32)" in str(report)
+    columns = labels | {f"{name}_y": labels[f"{name}_y"].astype(np.float32)[:, None] for name in NAMES}
+    assert validate(splits(columns)).findings == ()  # a regression with few values
+    report = validate(splits(columns), classes=3)
+    assert found(report) == [("error", "labels", name, size, ()) for name, size in SIZES.items()]
+    assert "use y[:, 0].astype(np.int32)" in report.errors[0].message
     scores = labels | {f"{name}_y": np.arange(size) * 1.0 for name, size in SIZES.items()}
     assert validate(splits(scores)).findings == ()  # too many whole numbers to be labels
 
@@ -572,3 +624,260 @@ def test_training_data_that_was_repeated_on_purpose_hides_no_leak():
     leaky = nn.data.Splits(train, nn.data.Dataset(x[:50] + 100, y[:50]), nn.data.Dataset(x[:300], y[:300]))
     (error,) = (finding for finding in nn.data.validate(leaky).errors if finding.check == "leakage")
     assert error.count == 300
+
+
+def test_a_report_speaks_in_names():
+    arrays = table()
+    for name in NAMES:
+        arrays[f"{name}_x"][:, 2] = 7
+        arrays[f"{name}_y"][arrays[f"{name}_y"] == 2] = 3
+    arrays["train_x"][4, 1] = 1e4
+    classes, columns = ["cats", "dogs", "birds", "fish"], ["height", "weight", "legs", "tail"]
+    report = validate(splits(arrays), classes=classes, columns=columns)
+    assert [str(f) for f in report.findings] == [
+        "train: constant features: 1 of 4 are the same in all examples, x[:, 2] ('legs')",
+        report.findings[1].message.join(["train: ", ""]),
+        "train: without any examples: class 'birds', of 4 classes",
+    ]
+    assert "farthest is x[4, 1] ('weight') = 1e+04" in report.findings[1].message
+    assert report.findings[2].examples == (2,)
+    headings = next(line for line in str(report).splitlines() if line.startswith("class "))
+    assert headings.split() == ["class", *classes]
+    assert (report.classes, report.columns) == (tuple(classes), tuple(columns))
+    content = json.loads(report.to_json())
+    assert (content["classes"], content["columns"]) == (classes, columns)
+    assert DataReport.from_json(report.to_json()) == report
+
+    arrays = table()
+    arrays["test_y"][5:] = 1
+    arrays["validation_y"][:30] = 0
+    arrays["train_y"] = np.concatenate([np.zeros(290, np.int32), np.arange(10, dtype=np.int32) % 2])
+    text = " ".join(f.message for f in validate(splits(arrays), classes=classes).findings)
+    for words in (
+        "class 'cats' has 295 examples and class 'dogs' only 5: 59 times",
+        "without training examples: class 'birds', such as y[",
+        "most of all class 'cats'",
+        "class 'fish', of 4 classes",
+    ):
+        assert words in text
+    arrays["train_y"][:] = 1
+    assert "all 300 labels are 'dogs'" in str(validate(splits(arrays), classes=classes))
+    assert "class 'x" not in str(validate(splits(table()), classes=3))
+
+
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize(
+    ("names", "error", "sentence"),
+    [
+        ({"classes": ["a", "b", "a"]}, ValueError, "classes has the name 'a' twice; expected different names"),
+        ({"columns": ["a", "b", "c", "b"]}, ValueError, "columns has the name 'b' twice"),
+        ({"columns": ["a", "b"]}, ValueError, r"names of the features; got 2, and train.x of shape \(300, 4\)"),
+        ({"classes": "abc"}, TypeError, "classes must be names; got 'abc'"),
+        ({"columns": [1, 2, 3, 4]}, TypeError, r"columns must be names; got \[1, 2, 3, 4\]"),
+        ({"classes": []}, ValueError, "classes must be at least 1; got 0"),
+    ],
+)
+def test_names_that_cannot_be(names, error, sentence):
+    with pytest.raises(error, match=sentence):
+        validate(splits(table()), **names)
+
+
+def test_a_part_of_another_form_has_no_names_for_its_columns():
+    arrays = table()
+    arrays["test_x"] = np.full((100, 6), np.nan, np.float32)
+    report = validate(splits(arrays), columns=["a", "b", "c", "d"])
+    assert "test: x[0, 0] is nan; 600 values are not finite" in map(str, report.errors)
+
+
+def test_labels_beyond_the_names():
+    report = validate(splits(table()), classes=["a", "b"])
+    assert "expected 0 to 1" in report.errors[0].message
+
+
+@pytest.mark.parametrize("test_examples", [40, 100, 150])
+@pytest.mark.parametrize("kind", ["digits", "one", "two", "four"])
+def test_repeating_all_examples_before_the_division_is_a_leak(kind, test_examples, digits):
+    random = np.random.default_rng(0)
+    columns = {"one": 1, "two": 2, "four": 4}
+    x = digits.train.x if kind == "digits" else random.normal(size=(500, columns[kind])).astype(np.float32)
+    y = np.arange(len(x), dtype=np.int32) % 10
+    train = Dataset(np.concatenate([x, x]), np.concatenate([y, y]))
+    other = Dataset(x[:150] + x.dtype.type(100), y[:150])
+    report = validate(Splits(train, other, Dataset(x[:test_examples], y[:test_examples])))
+    assert [(f.check, f.count) for f in report.errors if f.part == "train and test"] == [("leakage", test_examples)]
+
+
+def test_a_copy_of_training_examples_on_a_grid_is_a_leak():
+    x, y = np.linspace(0, 1, 200, dtype=np.float32)[:, None], np.arange(200, dtype=np.int32) % 2
+    data = Splits(Dataset(x, y), Dataset(x[:0], y[:0]), Dataset(x[:50], y[:50]))
+    assert [f.check for f in validate(data).errors] == ["leakage"]
+
+
+def features_of_few_values(random):
+    """Columns that hang together, as passengers' class, fare, age and company do; some ages are filled in."""
+    n = 900
+    group = random.choice(3, n, p=[0.25, 0.2, 0.55])
+    age = np.round(np.clip(random.normal(29, 14, n), 1, 80))
+    age[random.random(n) < 0.4] = 28
+    fare = np.where(group == 0, random.integers(20, 90, n), np.where(group == 1, 13, random.choice([7, 8, 9], n)))
+    columns = [
+        group,
+        age,
+        fare,
+        random.random(n) < 0.35,
+        random.random(n) < 0.1,
+        random.choice(3, n, p=[0.8, 0.1, 0.1]),
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_features_that_hang_together_make_equal_examples_by_chance(seed):
+    random = np.random.default_rng(seed)
+    for x in (features_of_few_values(random), (random.random((300, 12)) < 0.15).astype(np.float32)):
+        report = validate(nn.data.split(Dataset(x, np.arange(len(x), dtype=np.int32) % 2), seed=seed))
+        shares = [f.count / part.examples for f, part in leaks_and_parts(report)]
+        assert max(shares) > 0.1, "more than a tenth is known"
+        assert report.ok
+
+
+def leaks_and_parts(report):
+    parts = {part.name: part for part in report.parts}
+    return [(f, parts[f.part.split()[-1]]) for f in report.findings if f.check == "leakage"]
+
+
+@pytest.mark.parametrize("value", [-9999, -999, 99_999])
+@pytest.mark.parametrize("share", [0.01, 0.06, 0.1, 0.3, 0.6, 0.9])
+def test_what_stands_for_missing_is_found_however_frequent(value, share):
+    random = np.random.default_rng(0)
+    data = nn.data.load("diabetes")
+    for column in (0, 3, 4, 8):
+        x = data.train.x.copy()
+        x[random.permutation(len(x))[: round(share * len(x))], column] = value
+        x[0, 6] = 10 * np.median(x[:, 6])
+        kept = data.train.x[:, column][x[:, column] != value]
+        report = validate(Splits(Dataset(x, data.train.y), data.validation, data.test))
+        found_here = {f.check: f for f in report.warnings if f.part == "train"}
+        if share > 0.01:
+            assert found_here["sentinel"].examples == (column,)
+            count = len(x) - len(kept)
+            sentence = f"x[:, {column}] is {value} in {count} of {len(x)} examples, and {kept.min():.4g} to "
+            assert found_here["sentinel"].message.startswith(sentence)
+            assert f"x[0, 6] = {x[0, 6]:.4g}" in found_here["outliers"].message
+        assert found_here["outliers"].count == (1 if share > 0.01 else 1 + round(share * len(x)))
+
+
+def test_a_slip_of_the_decimal_point_beside_missing_values():
+    arrays = table()
+    for name in NAMES:
+        arrays[f"{name}_x"][:, 1] += 10
+        arrays[f"{name}_x"][:60, 1] = -999
+    arrays["train_x"][200, 1] = 110
+    # With the missing ones the scale would be 300.
+    report = validate(splits(arrays))
+    assert [(f.check, f.part) for f in report.findings] == [("sentinel", "train"), ("outliers", "train")]
+    assert report.findings[1].examples == (200,)
+
+
+def test_what_stands_for_nothing_missing():
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        n = 1000
+        zeros = random.random(n) < 0.4
+        draws = [
+            random.integers(0, 2, n),
+            random.random(n) < 0.02,
+            np.where(zeros, 0, random.integers(200, 301, n)),
+            np.where(zeros, 0, random.poisson(3, n)),
+            np.where(zeros, 0, random.exponential(size=n)),
+            np.where(zeros, random.normal(0, 1, n), random.normal(1000, 1, n)),
+            np.where(zeros, -1, random.random(n)),
+            random.choice([0, 1, 2, 3, 99], n),
+            random.choice([1, 10, 100, 1000], n),
+            random.poisson(0.05, n),
+        ]
+        data = nn.data.split(Dataset(np.stack(draws, axis=1).astype(np.float32), np.arange(n, dtype=np.int32) % 2))
+        assert validate(data).findings == ()
+
+
+@pytest.mark.parametrize("column", range(10))
+def test_a_slip_of_the_decimal_point_is_found(column):
+    data = nn.data.load("diabetes")
+    assert validate(data).findings == ()
+    x = data.train.x.copy()
+    x[7, column] = 10 * np.median(x[:, column])
+    report = validate(Splits(Dataset(x, data.train.y), data.validation, data.test))
+    assert found(report) == [("warning", "outliers", "train", 1, (7,))]
+
+
+def test_a_small_part_that_lacks_rare_values_has_no_other_range():
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        x = (random.random((300, 10)) < 0.13).astype(np.float32) * 5
+        x[:, 0] = np.arange(300)
+        checks = {f.check for f in validate(nn.data.split(Dataset(x, np.arange(300) % 2), seed=seed)).findings}
+        assert "range" not in checks
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 255])
+def test_rows_of_pictures_are_pictures(scale, digits):
+    flat = Splits(*(Dataset(p.x.reshape(len(p.x), -1).astype(np.float32) * np.float32(scale), p.y) for p in digits))
+    assert found(validate(flat, classes=10)) == found(validate(digits, classes=10))
+    other = Splits(*(Dataset(p.x - np.float32(0.3), p.y) for p in flat))
+    assert validate(other).findings[0].severity == "warning"  # no brightnesses
+    narrow = Splits(*(Dataset(p.x[:, :63], p.y) for p in flat))
+    assert {f.severity for f in validate(narrow).findings} == {"warning"}  # no square
+
+
+def test_images_are_the_pictures_of_rows(digits):
+    part = digits.train
+    for x in (part.x, part.x[..., 0], part.x.reshape(len(part.x), 64), part.x.reshape(len(part.x), 64) / 16):
+        images = _part.images(_part.read_part("train", Dataset(x, part.y)))
+        np.testing.assert_array_equal(images.astype(float) * (16 if x.max() <= 1 else 1), part.x)
+    for x in (part.x.reshape(-1, 64) - 0.5, part.x.reshape(-1, 64)[:, :63], np.zeros((0, 64)), np.array([["a"]])):
+        assert _part.images(_part.read_part("train", Dataset(x, part.y))) is None
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e307, 2.0**-1060])
+def test_figures_of_very_large_and_small_numbers(scale):
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    with_nan = np.where(np.arange(120).reshape(40, 3) == 7, np.nan, x)
+    for values in (x, with_nan):
+        data = Dataset(values * scale, np.arange(40) % 2)
+        part = validate(Splits(data, data, data)).parts[0]
+        figures = [part.minimum, part.maximum, part.mean, part.std]
+        expected = [figure(values) for figure in (np.nanmin, np.nanmax, np.nanmean, np.nanstd)]
+        np.testing.assert_allclose(np.array(figures) / scale, expected, rtol=1e-9 if scale > 1e-300 else 1e-3)
+
+
+def test_columns_that_float32_hardly_tells_apart():
+    arrays = table()
+    for name, size in SIZES.items():
+        arrays[f"{name}_x"][:, 1] = 1_700_000_000 + np.random.default_rng(size).integers(0, 20_000, size)
+    columns = ["a", "time", "b", "c"]
+    step = np.spacing(np.float32(1_700_000_000))
+    (finding,) = validate(splits(arrays), columns=columns).findings
+    assert finding.message == (
+        f"x[:, 1] ('time') lies within {np.ptp(arrays['train_x'][:, 1]):.3g} of 1.7e+09, where float32 tells steps of "
+        f"{step:.0f} apart: subtract an offset before storing it"
+    )
+    wide = {name: array.astype(np.float64) for name, array in arrays.items() if name.endswith("x")}
+    assert [f.check for f in validate(splits(arrays | wide)).findings] == ["precision"]  # JAX keeps them as float32
+    whole = {name: array.astype(np.int32) for name, array in wide.items()}
+    assert "precision" not in {f.check for f in validate(splits(arrays | whole)).findings}
+
+
+def test_columns_that_float32_tells_apart():
+    arrays, random = table(), np.random.default_rng(0)
+    for name, size in SIZES.items():
+        arrays[f"{name}_x"] = np.stack(
+            [
+                random.integers(1990, 2021, size),  # years
+                1e6 + random.integers(0, 2, size),  # two codes, 16 steps apart
+                101_325 + random.normal(0, 500, size),  # pascals
+                1_700_000_000 + random.integers(0, 3_000_000, size),  # a month
+                random.integers(0, 2, size),
+            ],
+            axis=1,
+        ).astype(np.float32)
+    assert validate(splits(arrays)).findings == ()

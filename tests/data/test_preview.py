@@ -1,7 +1,10 @@
 """What a preview prints and draws is what is in the data."""
 
+import io
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from jaxnn.data import Dataset, Splits
 from jaxnn.data.preview import preview
@@ -89,6 +92,56 @@ def test_what_is_not_shown_is_said():
     assert figure.get_suptitle() == "training data: the first 16 of 33 features and targets"
     assert len(figure.axes) == 16 + 4
     assert "and 2 more targets" in str(wide) and "…" in str(wide)
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize(("height", "width", "classes"), [(4, 200, 10), (500, 4, 20), (30, 90, 5), (28, 28, 3)])
+def test_long_pictures_leave_room_for_names_and_end(height, width, classes, regression):
+    random = np.random.default_rng(0)
+    images, labels = random.random((60, height, width, 1), np.float32), np.arange(60) % classes
+    y = random.normal(size=(60, 1)) * 1e4 if regression else labels
+    figure = preview(parts(images, y), [f"class {n}" for n in range(classes)], per_class=3).figure()
+    figure.draw_without_rendering()
+    axes, rows = figure.axes[0], 3 if regression else classes
+    inches = axes.get_window_extent().height / figure.dpi / rows
+    assert 0.2 <= inches <= 1.8
+    assert figure.get_figheight() <= 1.8 * rows + 2.6
+    assert figure.get_figwidth() <= 6
+    texts = axes.texts if regression else [text for text in axes.get_yticklabels() if text.get_text()]
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == (9 if regression else classes)
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    stretched = not 1 / 6 < height / width < 6
+    assert figure.get_suptitle().endswith(", stretched") == stretched
+    if not stretched:
+        assert axes.get_aspect() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("classes", "shape"), [(100, (8, 8)), (100, (99, 8)), (None, (8, 8))])
+def test_titles_are_whole(classes, shape):
+    images = np.random.default_rng(0).random((300, *shape))
+    y = images.sum(axis=(1, 2)) if classes is None else np.arange(300) % classes
+    figure = preview(parts(images, y), per_class=2).figure()
+    figure.draw_without_rendering()
+    (title,) = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
+    box = title.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def test_names_are_no_formulas_and_none_is_hidden():
+    random = np.random.default_rng(0)
+    names = ["c $\\foo$", "_b", "$_$"]
+    table = parts(random.normal(size=(60, 3)), np.arange(60) % 3)
+    histograms = preview(table, names, columns=names).figure()
+    pictures = preview(parts(random.random((60, 8, 8)), np.arange(60) % 3), names).figure()
+    for figure in (histograms, pictures):
+        figure.savefig(io.BytesIO(), format="png", dpi=20)
+    assert [axes.get_title() for axes in histograms.axes] == names
+    (legend,) = histograms.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    colors = [to_rgba(line.get_color()) for line in legend.legend_handles]
+    assert colors == [outline.get_edgecolor() for outline in histograms.axes[0].patches[1::2]]
+    assert [text.get_text() for text in pictures.axes[0].get_yticklabels()] == names
 
 
 def test_class_table_counts():

@@ -481,6 +481,76 @@ def test_sets_of_the_same_layout_are_not_mistaken_for_each_other(given, tmp_path
             load_named(source, tmp_path)
 
 
+@pytest.mark.parametrize("given", ["mnist", "fashion_mnist", "kmnist"])
+def test_whose_files_lie_in_a_shared_folder_is_told_by_their_digest(given, tmp_path, monkeypatch):
+    contents = three_sets(monkeypatch)
+    names = list(contents)
+    place = lambda name, folder=tmp_path: nn.data.where(nn.data.find(name), folder)
+    for name, content in contents[given].items():
+        assert [place(asked) for asked in names] == [None] * 3, "some files are not the data set"
+        (tmp_path / name).write_bytes(content)
+    assert {asked: place(asked) for asked in names} == {asked: tmp_path if asked == given else None for asked in names}
+    monkeypatch.setenv("JAXNN_DATA", str(tmp_path))
+    assert place(given, None) == tmp_path
+    (tmp_path / "kmnist").mkdir()  # in a folder of its name it counts, and does so first
+    for name, content in contents["kmnist"].items():
+        (tmp_path / "kmnist" / name).write_bytes(content)
+    assert place("kmnist") == tmp_path / "kmnist"
+    labels = tmp_path / f"{NAMES[3]}.gz"
+    labels.write_bytes(gzip.compress(gzip.decompress(labels.read_bytes()), compresslevel=1, mtime=1))
+    told = {"mnist": tmp_path}.get(given)  # of the others the content's digest is not known
+    assert place(given) == (tmp_path / "kmnist" if given == "kmnist" else told)
+    labels.write_bytes(labels.read_bytes()[:-5])
+    assert place("mnist") is place("fashion_mnist") is None
+
+
+def test_files_of_ones_own_in_the_same_layout_are_mnists(tmp_path):
+    write(tmp_path, tiny_mnist())
+    found = {source.name for source in sources() if nn.data.where(source, tmp_path)}
+    assert found == {"mnist"}
+    check_tiny(nn.data.load("fashion_mnist", tmp_path))  # and still read by the name that is asked for
+
+
+def test_an_incomplete_folder_does_not_hide_a_whole_one(tmp_path):
+    write(tmp_path / "mnist", {NAMES[0]: tiny_mnist()[NAMES[0]]})
+    with pytest.raises(DataError, match=f"mnist/{NAMES[1]}: no such file, gzipped or not; mnist needs it"):
+        nn.data.load("mnist", tmp_path)
+    write(tmp_path, tiny_mnist())
+    assert nn.data.where(nn.data.find("mnist"), tmp_path) == tmp_path
+    check_tiny(nn.data.load("mnist", tmp_path))
+
+
+def test_the_environments_folder_is_passed_over_where_its_files_are_anothers(tmp_path, cache, monkeypatch):
+    contents = three_sets(monkeypatch)
+    for name, content in contents["mnist"].items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setenv("JAXNN_DATA", str(tmp_path))
+    with serving(contents["kmnist"]) as server:
+        let_there_be(monkeypatch, *(replace(source, mirrors=(f"{server.host}/good/",)) for source in MODULE.SOURCES))
+        assert [len(part.x) for part in nn.data.load("kmnist")] == [25, 5, 8]
+        assert download("mnist") == tmp_path
+        assert download("kmnist", tmp_path) == tmp_path / "kmnist", "mnist's files beside it do not count"
+        assert server.asked == [f"/good/{name}" for name in contents["kmnist"]] * 2
+    assert {path.name for path in (cache / "kmnist").iterdir()} == set(contents["kmnist"])
+
+
+@pytest.mark.parametrize("by", ["data_dir", "environment"])
+def test_what_lies_in_the_folder_itself_is_verified_and_not_fetched(by, tmp_path, cache, monkeypatch):
+    files = three_sets(monkeypatch)["mnist"]
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    if by == "environment":
+        monkeypatch.setenv("JAXNN_DATA", str(tmp_path))
+    data_dir = tmp_path if by == "data_dir" else None
+    let_there_be(monkeypatch, *(replace(source, mirrors=()) for source in MODULE.SOURCES))
+    assert download("mnist", data_dir) == tmp_path
+    images = tmp_path / f"{NAMES[0]}.gz"
+    images.write_bytes(gzip.compress(gzip.decompress(images.read_bytes())[:-1] + b"\xff", mtime=0))
+    with pytest.raises(DataError, match="is damaged, or not mnist's"):
+        download("mnist", data_dir)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
 def tiny_cifar100(*mirrors):
     """Ten training and four test photos in CIFAR-100's layout, and the archive that holds them."""
     images = np.random.default_rng(3).integers(0, 256, (14, 32, 32, 3)).astype(np.uint8)
