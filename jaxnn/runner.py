@@ -104,10 +104,10 @@ def train(
     the same again. A compiled step is then called batch by batch while the next ones are read. Each epoch reads the
     training stream once to train, in the order of `sampling`; once more to measure `metrics`, all examples in order,
     which `metrics={}` spares (None is the accuracy where the targets are labels); and then the validation stream
-    once, for the loss and `metrics`.
+    once, for the loss and `metrics`; an epoch is measured and given to `report` before the next one trains.
 
     Raises:
-        TypeError, ValueError: arguments that do not fit, before any work.
+        TypeError, ValueError: arguments that do not fit, before any work but the reading of a stream's first example.
         DataError: an example of a stream cannot be read, or takes too long; the stream is closed.
         DivergedError: the loss became NaN or infinite.
         KeyboardInterrupt: Ctrl-C before the first epoch was finished.

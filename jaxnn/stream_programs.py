@@ -135,9 +135,10 @@ class Feeder(NamedTuple):
             settle(result)
 
         for _ in range(count):
-            while not batches.ready(within=SECONDS_DEAF):
-                if self.heard.is_set():
-                    raise KeyboardInterrupt
+            while not batches.ready(within=SECONDS_DEAF) and not self.heard.is_set():
+                pass
+            if self.heard.is_set():
+                raise KeyboardInterrupt
             in_flight.append(call(*next(batches)))
             if len(in_flight) == STEPS_IN_FLIGHT:
                 settle_one()

@@ -8,9 +8,11 @@ import os
 import pickle
 import signal
 import struct
+import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from jaxnn.data.dataset import DataError, Dataset
 START_SECONDS = 120.0  # for a process to import the user's program
 _END_SECONDS = 1.0  # how long the end of a process is waited for
 _NUMBER = struct.Struct("=q")
+_TOO_WIDE = (np.dtype(np.longdouble), np.dtype(np.clongdouble))  # which JAX does not know
 _READY, _BATCH, _FAILED = -1, -2, -3  # messages of a reading process; one from 0 is the example that it reads
 
 
@@ -45,25 +48,39 @@ class Arrays(NamedTuple):
         return _unpacked, (_packed(self.x), _packed(self.y))
 
 
-def _packed(array: np.ndarray) -> Any:
-    """What is pickled: of a whole file mapped into memory the arguments of `np.memmap`, else the array."""
-    mapped = array.base
-    # A mapping's own numbers: not those of a slice, nor changes that are in memory alone (mode "c").
-    if (
-        isinstance(mapped, np.memmap)
-        and isinstance(mapped.base, mmap.mmap)
-        and mapped.__array_interface__ == array.__array_interface__
-        and mapped.mode != "c"
-        and mapped.filename is not None
-        and Path(mapped.filename).is_file()
-    ):
-        order = "C" if mapped.flags.c_contiguous else "F"
-        return mapped.filename, mapped.dtype, "r", mapped.offset, mapped.shape, order
-    return array
+class _Mapped(NamedTuple):
+    """An array that lies in a file which is mapped into memory."""
+
+    filename: str
+    dtype: np.dtype
+    place: int  # of its first value, in bytes
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
-def _unpacked(*parts: Any) -> Arrays:
-    return Arrays(*(part if isinstance(part, np.ndarray) else np.asarray(np.memmap(*part)) for part in parts))
+def _packed(array: np.ndarray) -> np.ndarray | _Mapped:
+    """What is pickled: of an array that views a mapped file how it lies there, else the array."""
+    mapped: Any = array
+    while mapped is not None and not isinstance(mapped, np.memmap):
+        mapped = getattr(mapped, "base", None)
+    # Changes in mode "c" are in memory alone.
+    if mapped is None or mapped.mode == "c" or mapped.filename is None or not Path(mapped.filename).is_file():
+        return array
+    whole = np.frombuffer(mapped._mmap, np.uint8)  # type: ignore[attr-defined]
+    within = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    start = mapped.offset - mapped.offset % mmap.ALLOCATIONGRANULARITY  # where np.memmap begins to map
+    return _Mapped(str(mapped.filename), array.dtype, start + within, array.shape, array.strides)
+
+
+def _unpacked(*parts: np.ndarray | _Mapped) -> Arrays:
+    return Arrays(*map(_array, parts))
+
+
+def _array(part: np.ndarray | _Mapped) -> np.ndarray:
+    if not isinstance(part, _Mapped):
+        return part
+    file = np.memmap(part.filename, np.uint8, "r")
+    return np.ndarray(part.shape, part.dtype, file.data, part.place, part.strides)
 
 
 class Recipe(NamedTuple):
@@ -72,6 +89,23 @@ class Recipe(NamedTuple):
     source: Any
     decode: Callable[[Any], Any] | None
     labels_below: int | None  # where it is known how many classes there are
+
+
+def checked_order(indices: Any, examples: int) -> Index:
+    """The indices of a batch, if they are numbers of examples.
+
+    Raises:
+        ValueError: they are not.
+    """
+    order = np.asarray(indices)
+    if order.ndim != 1 or not len(order) or order.dtype.kind not in "iu":
+        raise ValueError(
+            f"a batch's order must be whole numbers [batch_size]; got {order.dtype} of shape {order.shape}"
+        )
+    bad = (order < 0) | (order >= examples)
+    if bad.any():
+        raise ValueError(f"a batch's order holds {order[first_bad(bad)]}; there are examples 0 to {examples - 1}")
+    return order
 
 
 def read_batch(recipe: Recipe, indices: Index, note: Callable[[int], None]) -> Dataset:
@@ -98,7 +132,13 @@ def _stacked(recipe: Recipe, indices: Index, note: Callable[[int], None]) -> lis
         note(index)
         example = _read_example(recipe, index)
         if not parts:
-            parts = [np.empty((len(indices), *part.shape), part.dtype) for part in example]
+            try:
+                parts = [np.empty((len(indices), *part.shape), part.dtype) for part in example]
+            except MemoryError:
+                size = sum(part.nbytes for part in example)
+                raise DataError(
+                    f"example {index}: has {size:,} bytes, and there is no memory for {len(indices)} like it"
+                ) from None
         for name, part, stacked in zip("xy", example, parts, strict=True):
             if (part.shape, part.dtype) != (stacked.shape[1:], stacked.dtype):
                 raise DataError(
@@ -126,11 +166,15 @@ def reason(error: BaseException) -> str:
     """What an error says of itself."""
     if isinstance(error, DataError):
         return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        said = str(error)
+    except Exception:  # of the user's own class
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _check_numbers(name: str, values: np.ndarray, indices: Index) -> None:
-    if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool):
+    if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool) or values.dtype in _TOO_WIDE:
         raise DataError(f"example {indices[0]}: {name} must hold numbers; got dtype {values.dtype}")
     kind = jax.dtypes.canonicalize_dtype(values.dtype)  # that of the device
     if jnp.issubdtype(kind, jnp.floating):
@@ -170,8 +214,11 @@ class ReadingProcess:
         settings = (theirs, recipe, jax.config.read("jax_enable_x64"))
         self._process = context.Process(target=_serve, args=settings, name="jaxnn-reading", daemon=True)
         self._ready = False
+        self._ending = threading.Lock()
+        self._ended = False
         try:
-            self._process.start()
+            with _deaf():
+                self._process.start()
         except BrokenPipeError:
             raise self._never_ready() from None
         finally:
@@ -236,11 +283,33 @@ class ReadingProcess:
 
     def kill(self) -> None:
         """End the process, without waiting; whoever waits for it is told that it ended."""
-        self._process.kill()
+        with contextlib.suppress(ValueError):  # it was given back
+            self._process.kill()
 
-    def join(self) -> None:
-        """Wait for the end of a killed process."""
-        self._process.join(_END_SECONDS)
+    def end(self) -> None:
+        """Wait for the end of a killed process, and give back what it held; once is enough."""
+        with self._ending:
+            if self._ended:
+                return
+            self._process.join(_END_SECONDS)
+            if self._process.exitcode is not None:
+                self._connection.close()
+                self._process.close()
+                self._ended = True
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Let a process that starts inherit that Ctrl-C is not for it: the terminal sends it to all of them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would start with the process, and make this thread hear again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_picklable(recipe: Recipe) -> None:
@@ -264,7 +333,7 @@ def _serve(connection: Connection, recipe: Recipe, x64: bool) -> None:
     """What the process does: read the batches that are asked for until nobody asks."""
     jax.config.update("jax_enable_x64", x64)  # what a number may be depends on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
 
     def send(number: int) -> None:
         connection.send_bytes(_NUMBER.pack(number))
@@ -287,7 +356,19 @@ def _serve(connection: Connection, recipe: Recipe, x64: bool) -> None:
 
 
 def _end_with_parent() -> None:
+    """End when the parent does, however it does; on Linux even while code that is not Python's hangs."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if sys.platform == "linux":
+        import fcntl
+
+        # The sentinel is a pipe into which nobody writes: its end is told by SIGIO, which ends a process.
+        fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)

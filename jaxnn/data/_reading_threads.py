@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import math
+import os
 import threading
 import time
 import weakref
@@ -11,7 +12,7 @@ from typing import Any
 
 import jax
 
-from jaxnn.data._reading import ReadingProcess, Recipe, read_batch
+from jaxnn.data._reading import ReadingProcess, Recipe, checked_order, read_batch
 from jaxnn.data.batching import Index
 from jaxnn.data.dataset import DataError, Dataset
 
@@ -28,7 +29,9 @@ class _Work:
 
     def __init__(self) -> None:
         self.first = self.index = -1
-        self.began = self.index_began = math.inf
+        self.index_began = math.inf
+        self.begun = False
+        self.waited = 0.0  # seconds, since it began
         self.outside = False  # in the source, `decode` or a process, which may never return
         self.done = False
         self.error: BaseException | None = None
@@ -36,7 +39,8 @@ class _Work:
 
     def begin(self, index: int) -> None:
         self.first = self.index = index
-        self.began = self.index_began = time.monotonic()
+        self.index_began = time.monotonic()
+        self.begun = True
 
 
 class Reading:
@@ -56,7 +60,9 @@ class Reading:
         device: jax.Device | None,
         like: Dataset | None,
     ) -> None:
+        self._process = os.getpid()
         self._orders = orders
+        self._order_error: Exception | None = None
         self._order_lock = threading.Lock()
         self._ahead: dict[int, Index] = {}  # orders that another thread will need
         self._ordered = 0
@@ -93,8 +99,12 @@ class Reading:
 
     def fetch(self, number: int, recipe: Recipe, process: ReadingProcess | None) -> _Work:
         """In a reading thread: the batch, as soon as there is room for it."""
-        with jax.enable_x64(self._x64):
-            return self._fetch(number, recipe, process)
+        try:
+            with jax.enable_x64(self._x64):
+                return self._fetch(number, recipe, process)
+        finally:
+            if self._closed and process is not None:
+                process.end()
 
     def _fetch(self, number: int, recipe: Recipe, process: ReadingProcess | None) -> _Work:
         work = _Work()
@@ -111,7 +121,7 @@ class Reading:
             work.index, work.index_began = index, time.monotonic()
 
         try:
-            indices = self._order(number)
+            indices = checked_order(self._order(number), len(recipe.source))
             self._step(work, outside=True)
             if process is not None:
                 process.wait_until_ready()
@@ -143,23 +153,40 @@ class Reading:
             while self._ordered <= number:
                 if self._closed:
                     raise EndedError
-                self._ahead[self._ordered] = next(self._orders)
+                if self._order_error is None:
+                    try:
+                        self._ahead[self._ordered] = next(self._orders)
+                    except StopIteration:
+                        self._order_error = RuntimeError(
+                            f"the order of the examples ends after {self._ordered} batches"
+                        )
+                    except Exception as error:  # of every batch from here on, whichever thread asks for it
+                        self._order_error = error
+                if self._order_error is not None:
+                    raise self._order_error
                 self._ordered += 1
             return self._ahead.pop(number)
 
     def wait(self, within: float | int) -> bool:
-        """Wait until the next batch is there or late, or the reading closed; whether it is."""
+        """Wait until the next batch is there or late, or the reading closed; whether it is.
+
+        A batch is late by the time for which it was waited for, a little at a time: where the whole program was
+        stopped for a while, its readers were too.
+        """
         end = time.monotonic() + within
         with self._changed:
             while True:
                 now = time.monotonic()
                 work = self._work.get(self._taken)
-                late = work.began + self._timeout if work else math.inf
-                if self._closed or (work and work.done) or now >= late:
+                left = self._timeout - work.waited if work and work.begun else math.inf
+                if self._closed or (work and work.done) or left <= 0:
                     return True
                 if now >= end:
                     return False
-                self._changed.wait(min(end, late) - now)
+                pause = min(end - now, left, _LOOK_SECONDS)
+                self._changed.wait(pause)
+                if work and work.begun:
+                    work.waited += min(time.monotonic() - now, 2 * pause)
 
     def take(self) -> Dataset:
         """The next batch, which `wait` has seen.
@@ -193,8 +220,8 @@ class Reading:
         now = time.monotonic()
         advice = "" if self._processes else " (what hangs in a thread cannot be ended; with workers it can)"
         return DataError(
-            f"example {work.index} has been read for {now - work.index_began:.1f} s and its batch for "
-            f"{now - work.began:.1f} s, longer than timeout={self._timeout:g} s: the reader hangs, or needs a "
+            f"example {work.index} has been read for {now - work.index_began:.1f} s and its batch waited for "
+            f"{work.waited:.1f} s, longer than timeout={self._timeout:g} s: the reader hangs, or needs a "
             f"longer timeout{advice}"
         )
 
@@ -205,6 +232,8 @@ class Reading:
         Where the lock is not free nobody is told: threads that wait look again after `_LOOK_SECONDS`.
         """
         self._closed = True
+        if self._is_copy():
+            return
         for process in self._processes:
             process.kill()
         for work in list(self._work.values()):
@@ -222,20 +251,28 @@ class Reading:
         brings a batch to the device is waited for in any case: the interpreter must not end while it is in JAX.
         """
         self.abandon()
+        if self._is_copy():
+            return
         with self._changed:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._unfinished(), _END_SECONDS)
             self._changed.wait_for(lambda: all(work.outside for work in self._unfinished().values()))
-            busy = {number % len(self._threads) for number in self._unfinished()}
+            busy = {number % len(self._threads) for number in self._unfinished() if self._threads}
         with self._ending:
-            for process in self._processes:
-                process.join()
             for number, thread in enumerate(self._threads):
                 # Only a thread that is about to end: grain waits for it. `close` may be called on such a thread.
                 if number not in busy:
                     with contextlib.suppress(RuntimeError):
                         thread.close()
+            for process in self._processes:
+                process.end()
+            if not busy:  # else grain would wait for a thread that is forgotten
+                self._threads = []  # which hold this object
         _open.discard(self)
+
+    def _is_copy(self) -> bool:
+        """Whether this is a fork of the process that reads: it has no threads, and the processes are not its own."""
+        return os.getpid() != self._process
 
     def _unfinished(self) -> dict[int, _Work]:
         return {number: work for number, work in self._work.items() if not work.done}

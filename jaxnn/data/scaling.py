@@ -104,13 +104,18 @@ def standardize(x: Num[Array | np.ndarray, "examples *shape"], axis: int | None 
     dtype = jax.dtypes.canonicalize_dtype(float)
     x = np.asarray(x)
     mean = _mean(x, axis)
-    std = np.sqrt(_mean(x, axis, around=mean))
+    low, high = (np.asarray(end(x, axis=axis), np.float64) for end in (np.min, np.max))
+    # A power of two, which rounds nothing; without it, squares of what is near 1e±200 would be infinite or 0.
+    unit = np.ldexp(1.0, np.frexp(np.maximum(high - mean, mean - low))[1])
+    std = unit * np.sqrt(_mean(x, axis, around=mean, unit=unit))
     # Of a constant feature, rounding would leave a deviation that is tiny and not zero.
-    std = np.where(np.min(x, axis=axis) == np.max(x, axis=axis), 0.0, std)
+    std = np.where(low == high, 0.0, std)
     return Standardize(np.asarray(mean, dtype), np.asarray(std, dtype))
 
 
 def _check(x: Array | np.ndarray, axis: int | None) -> None:
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("x is a masked array, of which some examples have no value; fill or leave out what is masked")
     if not isinstance(x, np.ndarray | jax.Array) or not (
         jnp.issubdtype(x.dtype, jnp.integer) or jnp.issubdtype(x.dtype, jnp.floating) or x.dtype == bool
     ):
@@ -128,7 +133,8 @@ def _check_resolved(x: Array | np.ndarray, axis: int | None) -> None:
     dtype = jax.dtypes.canonicalize_dtype(float)
     low, high = (np.asarray(end(x, axis=axis, keepdims=True), np.float64)[0] for end in (np.min, np.max))
     with np.errstate(over="ignore"):
-        bad = ~np.isfinite((high - low).astype(dtype))
+        extent = (high - low).astype(dtype)
+        bad = ~np.isfinite(extent) | ((high > low) & (extent < np.finfo(dtype).tiny))  # less than tiny may count as 0
         if not np.can_cast(x.dtype, dtype):
             bad |= (high > low) & (high - low < 64 * np.spacing(np.maximum(-low, high).astype(dtype)))
     if bad.any():
@@ -140,17 +146,25 @@ def _check_resolved(x: Array | np.ndarray, axis: int | None) -> None:
         )
 
 
-def _mean(x: np.ndarray, axis: int | None, around: np.ndarray | None = None) -> np.ndarray:
-    """The mean in float64, of x or of its squared distance from `around`; no copy of all x is made."""
+def _mean(
+    x: np.ndarray, axis: int | None, around: np.ndarray | None = None, unit: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """The mean in float64, of x or of its squared distance from `around` in `unit`; no copy of all x is made."""
     examples = max(1, _BLOCK * len(x) // x.size)
     total = np.zeros(x.shape[1:] if axis == 0 else ())
     for start in range(0, len(x), examples):
         block = x[start : start + examples].astype(np.float64)
-        total += np.sum(block if around is None else (block - around) ** 2, axis=axis)
+        total += np.sum(block if around is None else ((block - around) / unit) ** 2, axis=axis)
     return np.asarray(total / (len(x) if axis == 0 else x.size))
 
 
 def _beside(x: Array | np.ndarray, fitted: Any) -> Array:
-    """What was fitted, with as many axes as the batch."""
+    """What was fitted, with as many axes as the batch.
+
+    Raises:
+        ValueError: the batch has other features; broadcasting would scale them all the same, or by all.
+    """
     fitted = jnp.asarray(fitted)
+    if fitted.ndim and (jnp.ndim(x) < fitted.ndim or jnp.shape(x)[-fitted.ndim :] != fitted.shape):
+        raise ValueError(f"x has shape {jnp.shape(x)}; this scaling was fitted to features of shape {fitted.shape}")
     return fitted.reshape((1,) * (jnp.ndim(x) - fitted.ndim) + fitted.shape)

@@ -1,5 +1,6 @@
 """Data that does not fit in memory: read, decoded and brought to the device while the model trains."""
 
+import multiprocessing
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +36,7 @@ def stream(
     decode: Callable[[Any], Any] | None = None,
     threads: int = 4,
     workers: int = 0,
-    prefetch: int = 8,
+    prefetch: int | None = None,
     timeout: float | int = 60,
 ) -> "Stream":
     """A data set that is read from its source again and again, a few batches ahead of who trains on it.
@@ -54,8 +55,9 @@ def stream(
             `source` and `decode` are pickled for them: an `np.memmap` as the name of its file, which they map too;
             other arrays, also slices of a memmap or one of mode "c", with all that is in them. The program must keep
             its own work below `if __name__ == "__main__":`.
-        prefetch: how many batches may be in memory, half read ones counted, beside those that were taken.
-        timeout: seconds that the reading of a batch may take.
+        prefetch: how many batches may be in memory, half read ones counted, beside those that were taken, and so how
+            many may be read at the same time. None is 8, or twice the threads or workers if that is more.
+        timeout: seconds for which a batch may be waited for while it is read.
 
     Raises:
         ModuleNotFoundError: grain is not installed.
@@ -84,6 +86,8 @@ def stream(
         raise TypeError(f"source must be one part of the data; got {type(source).__name__} (use its .train)")
     if isinstance(source, tuple) and len(source) == 2 and all(hasattr(part, "shape") for part in source):
         check_examples("source", source)
+        if any(isinstance(part, np.ma.MaskedArray) for part in source):
+            raise TypeError("source holds a masked array; fill or leave out what is masked")
         source = Arrays(*(np.asarray(part) for part in source))
     elif not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         raise TypeError(
@@ -95,9 +99,13 @@ def stream(
         check_callable("decode", decode, "(source[i]) -> (x, y)")
     check_size("threads", threads)
     check_size("workers", workers, at_least=0)
+    if prefetch is None:
+        prefetch = max(8, 2 * (workers or threads))
     check_size("prefetch", prefetch)
     check_number("timeout", timeout, above=0)
     if workers:
+        if multiprocessing.current_process().daemon:
+            raise ValueError(f"workers={workers}: this process, a worker itself, may start no others (use workers=0)")
         check_picklable(Recipe(source, decode, None))
     return Stream(source, decode, threads=threads, workers=workers, prefetch=prefetch, timeout=timeout)
 
@@ -148,12 +156,20 @@ class Stream:
         """One epoch's mini-batches `(x, y)` on the device, in the order that `fit(data_key=key)` has in that epoch.
 
         `drop_last` leaves out the examples that do not fill a batch, as `fit` does: a compiled step has one shape.
-        `start` batches are passed over without being read, to go on where an earlier iterator has stopped.
+        `start` batches are passed over without being read, to go on where an earlier iterator has stopped. With
+        workers, their processes are started anew.
 
         Raises:
             TypeError, ValueError: arguments that do not fit, when called.
             DataError: from the iterator, at the batch concerned: an example that cannot be read, is not like the
                 others or holds values that are not finite; a batch that took longer than `timeout`.
+
+        >>> import jax, numpy as np, jaxnn as nn
+        >>> data = stream((np.arange(60.0).reshape(6, 10), np.arange(6)))
+        >>> with data.batches(2, key=jax.random.key(0)) as batches:
+        ...     x, y = next(batches)
+        ...     print(x.shape, batches.batch)
+        (2, 10) 1
         """
         check_batch_size(batch_size, len(self))
         check_key("key", key)
@@ -174,9 +190,21 @@ class Stream:
         epoch: int = 0,
         start: int = 0,
     ) -> "StreamIterator":
-        """The `count` batches whose examples `orders` names.
+        """The `count` batches whose examples `orders` names: for an order of one's own.
 
         Labels must lie from 0 to below `labels_below`, and the examples must be as example 0 is, if given by `like`.
+        `epoch` and `start` are only noted.
+
+        Raises:
+            DataError: from the iterator, as from that of `batches`.
+            RuntimeError, ValueError: from the iterator: `orders` ends early, or names an example that is not there.
+
+        >>> import numpy as np, jaxnn as nn
+        >>> data = stream((np.arange(6.0)[:, None], np.arange(6)))
+        >>> for x, y in data.read([np.array([4, 0]), np.array([5])], 2):
+        ...     print(y)
+        [4 0]
+        [5]
         """
         recipe = Recipe(self._source, self._decode, labels_below)
         readers = min(self._workers or self._threads, self._prefetch, count)

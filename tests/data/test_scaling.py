@@ -100,6 +100,8 @@ def test_is_a_pytree_and_works_under_jit(scale, expected):
             r"x\[:, 0\] lies between 1000000000.0 and 1000000006.0, which float32",
         ),
         (np.array([[1.0, 3e38], [2.0, -3e38]]), {}, r"x\[:, 1\] lies between -3e\+38 and 3e\+38"),
+        (np.arange(4.0)[:, None] * 1e-40, {}, r"x\[:, 0\] lies between 0.0 and 2.9+8e-40"),
+        ((np.arange(4.0)[:, None] * 1e-39).astype(np.float32), {}, r"x\[:, 0\] lies between 0.0 and 3"),
         (2**40 + np.arange(6).reshape(3, 2), {"axis": None}, r"x lies between 1099511627776.0 and 1099511627781.0"),
     ],
 )
@@ -114,3 +116,28 @@ def test_what_is_no_array_of_numbers(x, types_unchecked):
     for fit in (nn.data.min_max, nn.data.standardize):
         with pytest.raises(TypeError, match="x must be an array of real numbers"):
             fit(x)
+
+
+def test_a_masked_array_is_refused():
+    for fit in (nn.data.min_max, nn.data.standardize):
+        with pytest.raises(TypeError, match="x is a masked array"):
+            fit(np.ma.masked_values([[-999.0], [1.0], [2.0]], -999))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1.0, 1e30, 1e200])
+def test_a_deviation_of_any_size(size):
+    x = np.random.default_rng(0).normal(size=(100, 3))
+    with jax.enable_x64(True):
+        fitted = nn.data.standardize(x * size)
+        np.testing.assert_allclose(fitted.std, x.std(axis=0) * size, rtol=1e-12)
+        np.testing.assert_allclose(fitted(x * size), (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fitted_to", "scaled"), [((4, 3), (5, 1)), ((4, 3), (3,)), ((4, 3), (4, 3, 1)), ((5, 1), (4, 3)), ((4, 2, 3), (4, 6))]
+)  # fmt: skip
+def test_features_of_another_number_are_not_broadcast(fitted_to, scaled):
+    x = np.random.default_rng(0).normal(size=fitted_to)
+    for scale in (nn.data.min_max(x), nn.data.standardize(x), nn.data.standardize(x).inverse):
+        with pytest.raises(ValueError, match="this scaling was fitted to features of shape"):
+            jax.jit(scale)(jnp.ones(scaled)) if scaled != (3,) else scale(jnp.ones(1))

@@ -4,6 +4,8 @@ import gc
 import multiprocessing
 import os
 import pickle
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -168,13 +170,164 @@ def test_a_reader_that_hangs_ends_it_after_the_timeout():
     data = stream(range(20), decode=hang, threads=3, timeout=0.4)
     came, error = read(data)
     assert came == [0, 1, 2, 3]
-    assert str(error).startswith("example 5 has been read for 0.4 s and its batch for 0.4 s, longer than timeout=0.4 s")
+    assert str(error).startswith(
+        "example 5 has been read for 0.4 s and its batch waited for 0.4 s, longer than timeout=0.4 s"
+    )
     assert str(error).endswith("a longer timeout (what hangs in a thread cannot be ended; with workers it can)")
     (hung,) = set(threading.enumerate()) - before
     assert hung.daemon
     let_go.set()
     hung.join(5)
     assert not hung.is_alive()
+
+
+def test_a_program_that_was_stopped_for_a_while_goes_on(monkeypatch):
+    """Its clock jumps; so it does for what the readers are in the midst of."""
+    stopped = [0.0]
+
+    class Clock:
+        @staticmethod
+        def monotonic():
+            return time.monotonic() + stopped[0]
+
+    def decode(index):
+        if index == 5:
+            time.sleep(0.1)  # long enough for the batch to be waited for
+            stopped[0] += 1000
+            time.sleep(0.1)
+        return example(index)
+
+    monkeypatch.setattr(_reading_threads, "time", Clock)
+    came, error = read(stream(range(20), decode=decode, threads=2, timeout=5))
+    assert (came, error) == (list(range(20)), None)
+
+
+def test_an_order_that_breaks_off_is_told_whichever_thread_asks_for_it():
+    def breaking():
+        yield np.array([0, 1])
+        raise RuntimeError("order broke")
+
+    for orders, sentence in (
+        (breaking, "order broke"),
+        (lambda: iter([np.array([0, 1])]), "the order of the examples ends after 1 batches"),
+    ):
+        for _ in range(5):
+            batches = stream(range(8), decode=unevenly_slow, threads=4).read(orders(), 4)
+            assert next(batches).y.tolist() == [0, 1]
+            with pytest.raises(RuntimeError, match=sentence):
+                next(batches)
+
+
+@pytest.mark.parametrize(
+    "order, sentence",
+    [
+        ([0, 6], "holds 6; there are examples 0 to 5"),
+        ([-1], "holds -1; there are examples 0 to 5"),
+        ([], "got float64 of shape .0,."),
+        ([0.0], "must be whole numbers"),
+        ([[0]], "must be whole numbers .batch_size.; got int64 of shape .1, 1."),
+    ],
+)
+def test_an_order_of_what_is_not_there_is_refused(order, sentence, types_unchecked):
+    with pytest.raises(ValueError, match=sentence):
+        next(stream((np.zeros((6, 1)), np.zeros(6))).read([np.array(order)], 1))
+
+
+@pytest.mark.parametrize("settings, readers", [({}, 4), ({"threads": 12}, 12), ({"threads": 12, "prefetch": 3}, 3)])
+def test_as_many_batches_are_read_at_a_time_as_there_are_threads(settings, readers):
+    together, most, lock = threading.Barrier(readers), [0], threading.Lock()
+
+    def decode(index):
+        with lock:
+            most[0] += 1
+        together.wait(5)
+        return example(index)
+
+    came, error = read(stream(range(2 * readers), decode=decode, **settings), batch_size=1)
+    assert error is None and len(came) == most[0] == 2 * readers
+
+
+def test_ctrl_c_of_the_terminal_does_not_end_a_process_that_starts():
+    for delay in (0, 0.3):
+        batches = stream(range(4), decode=example, workers=1).batches(2, key=KEY, sampling="in_order")
+        time.sleep(delay)
+        (process,) = multiprocessing.active_children()
+        os.kill(process.pid, signal.SIGINT)
+        assert [y for _, labels in batches for y in labels.tolist()] == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of the others only what is Python's can be ended")
+def test_a_process_that_hangs_in_code_of_c_ends_with_the_program(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing, re, time\n"
+        "def decode(index):\n"
+        "    return re.match('(a+)+$', 'a' * 60 + 'b'), 0\n"
+        "if __name__ == '__main__':\n"
+        "    import jax\n"
+        "    from jaxnn.data.streaming import stream\n"
+        "    batches = stream(range(4), decode=decode, workers=1).batches(2, key=jax.random.key(0))\n"
+        "    while not batches._reading._work or not batches._reading._work[0].begun:\n"
+        "        time.sleep(0.01)\n"
+        "    time.sleep(0.2)\n"
+        "    print(multiprocessing.active_children()[0].pid, flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as parent:
+        reader = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not Path(f"/proc/{reader}").exists() or "Z" in Path(f"/proc/{reader}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.05)
+    os.kill(reader, signal.SIGKILL)
+    pytest.fail("the reading process outlives its program")
+
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def unspeakable(index):
+    raise UnspeakableError
+
+
+@pytest.mark.parametrize(
+    "decode, sentence",
+    [
+        (unspeakable, "example 0 could not be read: UnspeakableError"),
+        (lambda index: (np.zeros(2, np.longdouble), index), "example 0: x must hold numbers; got dtype float128"),
+        (lambda index: (np.broadcast_to(np.float32(0), (2**40,)), index), "example 0: has 4,398,046,511,112 bytes, and there is no memory for 2"),
+    ],
+)  # fmt: skip
+def test_what_else_goes_wrong_with_an_example_names_it(decode, sentence):
+    _, error = read(stream(range(4), decode=decode))
+    assert str(error).startswith(sentence)
+
+
+def test_what_was_closed_is_let_go():
+    gc.disable()
+    try:
+        batches = stream(range(4), decode=example).batches(2, key=KEY)
+        closed = weakref.ref(batches._reading)
+        list(batches)
+        del batches
+        time.sleep(0.1)  # for the threads to end
+        assert closed() is None
+    finally:
+        gc.enable()
+
+
+def test_a_process_that_may_have_no_children_is_told(monkeypatch):
+    monkeypatch.setattr(multiprocessing.process.current_process(), "_config", {"daemon": True})
+    with pytest.raises(ValueError, match="workers=1: this process, a worker itself, may start no others"):
+        stream(range(4), decode=example, workers=1)
+
+
+def test_a_masked_array_is_refused():
+    with pytest.raises(TypeError, match="source holds a masked array"):
+        stream((np.ma.masked_equal(np.arange(4.0), 2), np.arange(4)))
 
 
 def test_a_reader_that_hangs_does_not_keep_the_program_from_ending():
@@ -193,7 +346,7 @@ def test_processes_read_the_same_and_can_be_ended():
     data = stream(range(12), decode=endless, workers=2, timeout=1)
     came, error = read(data)
     assert came == [0, 1, 2, 3]
-    assert str(error).startswith("example 5 has been read for 1.0 s")
+    assert re.match(r"example 5 has been read for 1\.[0-3] s and its batch waited for 1\.0 s", str(error))
     assert str(error).endswith("or needs a longer timeout")
     assert multiprocessing.active_children() == []
 
@@ -236,7 +389,8 @@ def test_of_a_mapped_file_a_process_gets_the_name(tmp_path):
     whole = np.memmap(mode="r", **settings)
     changed = np.memmap(mode="c", **settings)
     changed[7] = 5
-    for x, mapped in [(whole, True), (whole[100:], False), (whole[::-1], False), (changed, False)]:
+    views = [whole[100:], whole[::-1], whole[..., None], whole.reshape(10, 100, 3), whole.T.T[5:900:7, 1:]]
+    for x, mapped in [(whole, True), *((view, True) for view in views), (changed, False), (whole + 0, False)]:
         sent = pickle.dumps(Arrays(np.asarray(x), np.arange(len(x))[:2]))
         assert (len(sent) < 1000) == mapped
         np.testing.assert_array_equal(pickle.loads(sent).x, x)
