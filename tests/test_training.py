@@ -361,6 +361,7 @@ def test_a_run_has_a_gradient_even_where_a_weight_never_moves(make):
     np.testing.assert_allclose(slope, numerical, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_optimizers_that_ask_for_more_than_the_gradient():
     with jax.numpy_dtype_promotion("standard"):
         patient = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())

@@ -237,6 +237,7 @@ def test_what_is_unpacked_goes_before_the_archive_and_the_archive_before_a_part(
     check_tiny_cifar10(nn.data.load("cifar10", tmp_path / "part"))
 
 
+@pytest.mark.slow  # its files take long to unpack
 def test_real_cifar10(cifar10_dir):
     splits = nn.data.load("cifar10", cifar10_dir)
     assert [part.x.shape for part in splits] == [(40000, 32, 32, 3), (10000, 32, 32, 3), (10000, 32, 32, 3)]

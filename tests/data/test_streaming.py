@@ -256,6 +256,7 @@ def test_ctrl_c_of_the_terminal_does_not_end_a_process_that_starts():
         assert [y for _, labels in batches for y in labels.tolist()] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="of the others only what is Python's can be ended")
 def test_a_process_that_hangs_in_code_of_c_ends_with_the_program(tmp_path):
     program = tmp_path / "program.py"

@@ -46,7 +46,7 @@ def test_the_jaxnn_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = [line.split("&& ")[-1] for line in SHELL_LINES]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("jaxnn ")]
-    assert ["train"] in commands
+    commands.remove(["train"])  # which the gate runs
     for command in commands:
         assert cli.main(command) == 0, command
     said = capsys.readouterr().out
