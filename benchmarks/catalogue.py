@@ -4,6 +4,7 @@ from benchmarks import (
     batch_norm_experiment,
     convnets,
     convolutions,
+    files,
     gradients,
     memory,
     optimizers,
@@ -18,7 +19,7 @@ PRODUCTS, MEMORY = products.row(), memory.row()
 
 def catalogue(*, quick: bool) -> list[Row]:
     """All rows, in the order of the table."""
-    themes = (two_layer_net, convnets, convolutions, optimizers, gradients, batch_norm_experiment, reading)
+    themes = (two_layer_net, convnets, convolutions, optimizers, gradients, batch_norm_experiment, files, reading)
     return [row for theme in themes for row in theme.rows(quick)]
 
 

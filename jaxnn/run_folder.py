@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import platform
 import re
 import shutil
@@ -26,6 +27,7 @@ from jaxnn.training import History
 __all__ = ["WEIGHTS", "RunFolder", "create", "data_digest", "read_config", "write_config", "write_metrics"]
 
 WEIGHTS = "weights.safetensors"
+_LONGEST_LABEL = 200  # bytes of the 255 that a file's name may have: a number follows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,17 +69,18 @@ def create(out: Path | None, label: str) -> Iterator[RunFolder]:
     ...     print([str(path.relative_to(base)) for path in Path(base).rglob("*.txt")])
     ['first/summary.txt']
     """
-    if out is not None and (out.exists() or out.is_symlink()):
-        raise ValueError(f"{out} exists already, and nothing is ever overwritten; choose another --out")
     parent = Path("runs") if out is None else out.parent
-    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     aside = parent / f".unfinished-{uuid.uuid4().hex[:8]}"
     try:
+        if out is not None and (out.exists() or out.is_symlink()):
+            raise ValueError(f"{out} exists already, and nothing is ever overwritten; choose another --out")
+        made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
         aside.mkdir(parents=True)
     except OSError as error:
         raise ValueError(f"{out or parent}: cannot be written ({error.strerror}); choose another --out") from None
     try:
-        yield RunFolder(aside, out, label if out is None else out.name)
+        label = label if out is None else out.name
+        yield RunFolder(aside, out, os.fsencode(label)[:_LONGEST_LABEL].decode(errors="ignore"))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         for folder in made:

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 import jaxnn as nn
 from jaxnn import cli, data, train_command
 from jaxnn.plotting import plot_history, save_figure
+from jaxnn.run_folder import create
 from jaxnn.terminal import complain
 from tests.data.test_sources import few_records, tiny_cifar10, write_batches
 
@@ -244,8 +245,17 @@ def test_out_is_never_overwritten(capsys, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "mine", "notes.txt"]
 
 
+def test_names_as_long_as_files_may_have_lose_no_run(tmp_path):
+    (tmp_path / "runs").mkdir()
+    for number in (1, 2):
+        with create(None, f"{'é' * 125}-mlp") as folder:
+            assert folder.finish().name == f"{'é' * 100}-{number:03}"
+    sentence = r"cannot be written \(File name too long\); choose another --out"
+    with pytest.raises(ValueError, match=sentence), create(Path("a" * 300), "digits"):
+        pass
+
+
 def test_a_name_taken_meanwhile_costs_nothing(tmp_path):
-    from jaxnn.run_folder import create
 
     with create(tmp_path / "run", "label") as folder:
         (folder.aside / "summary.txt").write_text("learned")
