@@ -33,7 +33,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{printable(error.filename or path)}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{printable(error.filename or path)}: cannot be read ({error.strerror or error})") from None
 
 
 @contextmanager

@@ -132,8 +132,9 @@ def read_part(name: str, dataset: Dataset, columns: Sequence[str] = ()) -> Part:
     if x is not None:
         x = x.reshape(len(x), math.prod(x.shape[1:]))
     moments = None if x is None else _moments(x)
-    pictures = dataset.x.ndim > 2 or (x is not None and dataset.x.ndim == 2 and _side(x, moments) > 0)
     named = tuple(columns) if dataset.x.shape[1:] == (len(columns),) else ()
+    in_rows = x is not None and dataset.x.ndim == 2 and not named and _side(x, moments) > 0
+    pictures = dataset.x.ndim > 2 or in_rows
     return Part(name, dataset, x, y, kind, moments, pictures, named)
 
 

@@ -28,7 +28,7 @@ from jaxnn.data.dataset import DataError, Dataset
 START_SECONDS = 120.0  # for a process to import the user's program
 _END_SECONDS = 1.0  # how long the end of a process is waited for
 _NUMBER = struct.Struct("=q")
-_TOO_WIDE = (np.dtype(np.longdouble), np.dtype(np.clongdouble))  # which JAX does not know
+_WIDEST = {"f": 8, "c": 16}  # bytes of the numbers that JAX knows
 _READY, _BATCH, _FAILED = -1, -2, -3  # messages of a reading process; one from 0 is the example that it reads
 
 
@@ -174,7 +174,9 @@ def reason(error: BaseException) -> str:
 
 
 def _check_numbers(name: str, values: np.ndarray, indices: Index) -> None:
-    if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool) or values.dtype in _TOO_WIDE:
+    if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool) or (
+        values.dtype.itemsize > _WIDEST.get(values.dtype.kind, 8)
+    ):
         raise DataError(f"example {indices[0]}: {name} must hold numbers; got dtype {values.dtype}")
     kind = jax.dtypes.canonicalize_dtype(values.dtype)  # that of the device
     if jnp.issubdtype(kind, jnp.floating):
@@ -211,36 +213,36 @@ class ReadingProcess:
         # Not a copy of this process, whose JAX has threads that a copy would lack.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        settings = (theirs, recipe, jax.config.read("jax_enable_x64"))
+        settings = (theirs, bool(jax.config.read("jax_enable_x64")))
+        self._recipe: Recipe | None = recipe
         self._process = context.Process(target=_serve, args=settings, name="jaxnn-reading", daemon=True)
-        self._ready = False
         self._ending = threading.Lock()
         self._ended = False
         try:
+            # Little is sent along: were it more than a pipe holds, and the process dead, this would never return.
             with _deaf():
                 self._process.start()
-        except BrokenPipeError:
-            raise self._never_ready() from None
         finally:
             theirs.close()
 
     def wait_until_ready(self) -> None:
-        """Wait until the process has imported what it needs.
+        """Wait until the process has imported what it needs, and knows what it reads.
 
         Raises:
             DataError: it ended before, or takes too long.
         """
-        if self._ready:
+        if self._recipe is None:
             return
         try:
-            started = (
-                self._connection.poll(START_SECONDS) and _NUMBER.unpack(self._connection.recv_bytes())[0] == _READY
-            )
+            started = self._connection.poll(START_SECONDS) and self._receive_number() == _READY
+            if started:
+                self._connection.send_bytes(pickle.dumps(self._recipe, pickle.HIGHEST_PROTOCOL))
+                started = self._receive_number() == _READY
         except (EOFError, OSError):
             started = False
         if not started:
             raise self._never_ready()
-        self._ready = True
+        self._recipe = None
 
     def read(self, indices: Index, note: Callable[[int], None]) -> Dataset:
         """As `read_batch`, in the process."""
@@ -275,8 +277,11 @@ class ReadingProcess:
         )
 
     def _end(self) -> str:
-        self._process.join(_END_SECONDS)
-        code = self._process.exitcode
+        with self._ending:
+            if self._ended:
+                return "was ended"
+            self._process.join(_END_SECONDS)
+            code = self._process.exitcode
         if code is None:
             return f"did nothing for {START_SECONDS:g} s"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
@@ -329,7 +334,7 @@ def check_picklable(recipe: Recipe) -> None:
             ) from error
 
 
-def _serve(connection: Connection, recipe: Recipe, x64: bool) -> None:
+def _serve(connection: Connection, x64: bool) -> None:
     """What the process does: read the batches that are asked for until nobody asks."""
     jax.config.update("jax_enable_x64", x64)  # what a number may be depends on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then ends this process
@@ -339,6 +344,8 @@ def _serve(connection: Connection, recipe: Recipe, x64: bool) -> None:
         connection.send_bytes(_NUMBER.pack(number))
 
     with contextlib.suppress(EOFError, OSError):
+        send(_READY)
+        recipe = pickle.loads(connection.recv_bytes())
         send(_READY)
         while True:
             indices = np.frombuffer(connection.recv_bytes(), np.int64)

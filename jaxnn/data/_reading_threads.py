@@ -17,7 +17,7 @@ from jaxnn.data.batching import Index
 from jaxnn.data.dataset import DataError, Dataset
 
 _END_SECONDS = 1.0  # how long closing waits for an example that is being read
-_LOOK_SECONDS = 1.0  # how often a thread that waits looks whether its reading was abandoned
+_LOOK_SECONDS = 1.0  # how often whoever waits looks again
 
 
 class EndedError(Exception):
@@ -30,8 +30,8 @@ class _Work:
     def __init__(self) -> None:
         self.first = self.index = -1
         self.index_began = math.inf
-        self.begun = False
-        self.waited = 0.0  # seconds, since it began
+        self.looked: float | None = None  # when somebody looked for it last; None before it began
+        self.waited = 0.0  # seconds
         self.outside = False  # in the source, `decode` or a process, which may never return
         self.done = False
         self.error: BaseException | None = None
@@ -39,8 +39,20 @@ class _Work:
 
     def begin(self, index: int) -> None:
         self.first = self.index = index
-        self.index_began = time.monotonic()
-        self.begun = True
+        self.index_began = self.looked = time.monotonic()
+
+    def left(self, timeout: float | int) -> float:
+        """The seconds that are left of the timeout.
+
+        Between two looks not more than a little counts: where the whole program was stopped for a while, its readers
+        were too.
+        """
+        if self.looked is None:
+            return math.inf
+        now = time.monotonic()
+        self.waited += min(now - self.looked, 2 * _LOOK_SECONDS)
+        self.looked = now
+        return timeout - self.waited
 
 
 class Reading:
@@ -168,25 +180,18 @@ class Reading:
             return self._ahead.pop(number)
 
     def wait(self, within: float | int) -> bool:
-        """Wait until the next batch is there or late, or the reading closed; whether it is.
-
-        A batch is late by the time for which it was waited for, a little at a time: where the whole program was
-        stopped for a while, its readers were too.
-        """
+        """Wait until the next batch is there or late, or the reading closed; whether it is."""
         end = time.monotonic() + within
         with self._changed:
             while True:
-                now = time.monotonic()
                 work = self._work.get(self._taken)
-                left = self._timeout - work.waited if work and work.begun else math.inf
+                left = work.left(self._timeout) if work else math.inf
                 if self._closed or (work and work.done) or left <= 0:
                     return True
-                if now >= end:
+                more = end - time.monotonic()
+                if more <= 0:
                     return False
-                pause = min(end - now, left, _LOOK_SECONDS)
-                self._changed.wait(pause)
-                if work and work.begun:
-                    work.waited += min(time.monotonic() - now, 2 * pause)
+                self._changed.wait(min(more, left, _LOOK_SECONDS))
 
     def take(self) -> Dataset:
         """The next batch, which `wait` has seen.
@@ -264,8 +269,9 @@ class Reading:
                 if number not in busy:
                     with contextlib.suppress(RuntimeError):
                         thread.close()
-            for process in self._processes:
-                process.end()
+            for number, process in enumerate(self._processes):
+                if number not in busy:  # whose thread does it
+                    process.end()
             if not busy:  # else grain would wait for a thread that is forgotten
                 self._threads = []  # which hold this object
         _open.discard(self)

@@ -40,8 +40,9 @@ def validate(splits: Splits, *, classes: int | Sequence[str] | None = None, colu
                    with different labels
         note       constant pixels, a rare class missing from a small part, training labels in order
 
-    Pictures are x `[n, height, width]`, with channels or without, and also rows of a square number of values from 64 on
-    that can be brightnesses: whole numbers from 0, or all of them from 0 to 1. Other rows are a table.
+    Pictures are x `[n, height, width]`, with channels or without, and also rows without `columns` of a square number
+    of values from 64 on that can be brightnesses: whole numbers from 0, or all of them from 0 to 1. Other rows are a
+    table.
 
     A value is far outside a range if its distance is more than half of the range; this is found where more than
     10 % of a feature's values do so, and more than chance leaves out of a small part, or 1 % of the pixels.

@@ -85,7 +85,7 @@ def read_pixels(path: Path, *, colour: bool) -> UInt8[np.ndarray, "height width 
     Raises:
         DataError: as `read_image`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with _decoding(path) as stored:
         with Image.open(stored, formats=_FORMATS) as file:
@@ -93,13 +93,24 @@ def read_pixels(path: Path, *, colour: bool) -> UInt8[np.ndarray, "height width 
             if file.format == "PNG":
                 file.verify()  # decoding alone does not look at the checksums; it needs a file opened anew
         with Image.open(stored, formats=_FORMATS) as file:
-            file.load()
-            ImageOps.exif_transpose(file, in_place=True)
-            picture = _eight_bits(path, file)
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            return np.array(picture.convert("RGB" if colour else "L"))
+            picture = _on_white(path, file)
+        # What is not needed is not copied: of a large picture each copy takes 100 MB and more.
+        mode = "RGB" if colour else "L"
+        return np.array(picture if picture.mode == mode else picture.convert(mode))
+
+
+def _on_white(path: Path, file: Any) -> Any:
+    """The picture upright, with at most 8 bits a channel, before white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    file.load()
+    ImageOps.exif_transpose(file, in_place=True)
+    picture = _eight_bits(path, file)
+    if not picture.has_transparency_data:
+        return picture
+    white = Image.new("RGBA", picture.size, "white")
+    white.alpha_composite(picture if picture.mode == "RGBA" else picture.convert("RGBA"))
+    return white
 
 
 @contextmanager

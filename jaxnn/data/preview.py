@@ -45,7 +45,8 @@ def preview(
     `classes` are the names of the labels 0, 1, …, `columns` and `targets` those of features and of numbers to predict
     (`load_described` has them all); `per_class` is how many pictures of each are drawn, at random by
     `seed`. What holds pictures is `x [n, height, width, channels]` or `[n, height, width]`, and rows of a square
-    number of values from 64 on that can be brightnesses: whole numbers from 0, or all of them from 0 to 1.
+    number of values from 64 on that can be brightnesses, whole numbers from 0 or all of them from 0 to 1, unless there
+    are names of `columns`.
 
     Raises:
         TypeError: not Splits of Datasets of arrays.
@@ -70,7 +71,7 @@ def preview(
     check_splits(splits)
     check_size("per_class", per_class)
     check_size("seed", seed, at_least=0)
-    parts = tuple(read_part(name, part) for name, part in zip(Splits._fields, splits, strict=True))
+    parts = tuple(read_part(name, part, columns) for name, part in zip(Splits._fields, splits, strict=True))
     for part in parts:
         for letter, numbers in (("x", part.x), ("y", part.y)):
             if numbers is None:

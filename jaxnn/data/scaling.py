@@ -106,7 +106,7 @@ def standardize(x: Num[Array | np.ndarray, "examples *shape"], axis: int | None 
     mean = _mean(x, axis)
     low, high = (np.asarray(end(x, axis=axis), np.float64) for end in (np.min, np.max))
     # A power of two, which rounds nothing; without it, squares of what is near 1e±200 would be infinite or 0.
-    unit = np.ldexp(1.0, np.frexp(np.maximum(high - mean, mean - low))[1])
+    unit = np.ldexp(0.5, np.frexp(np.maximum(high - mean, mean - low))[1])
     std = unit * np.sqrt(_mean(x, axis, around=mean, unit=unit))
     # Of a constant feature, rounding would leave a deviation that is tiny and not zero.
     std = np.where(low == high, 0.0, std)

@@ -209,18 +209,16 @@ def _read_cifar(source: Source, archive: Archive, folder: Path) -> tuple[Dataset
 
 
 def _found(source: Source, data_dir: str | Path | None) -> tuple[Path, Path | None]:
-    """The first place to look in that has files of the data set, and their folder there; else the last, and None.
+    """A place to look in that has files of the data set, and their folder there; else the last place, and None.
 
-    A folder that has all files goes before one that has some.
+    A folder that has all files goes before one that has some, wherever they are.
     """
     bases = [_cache()] if data_dir is None else [Path(data_dir).expanduser()]
     if data_dir is None and (environment := os.environ.get("JAXNN_DATA")):
         bases.insert(0, Path(environment).expanduser())
-    for base in bases:
-        folders = [folder for folder in _begun(source, base) if not _is_anothers(source, folder)]
-        if folders:
-            return base, next((folder for folder in folders if _is_whole(source, folder)), folders[0])
-    return bases[-1], None
+    begun = [(base, folder) for base in bases for folder in _begun(source, base) if not _is_anothers(source, folder)]
+    whole = [(base, folder) for base, folder in begun if _is_whole(source, folder)]
+    return next(iter(whole + begun), (bases[-1], None))
 
 
 def _begun(source: Source, base: Path) -> list[Path]:

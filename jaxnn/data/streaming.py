@@ -52,9 +52,9 @@ def stream(
         threads: batches that are read at the same time. The order of the examples does not depend on it.
         workers: read in so many processes instead. They start within seconds and are worth it where `decode` is
             Python code that keeps the interpreter busy, or where reading may hang: only a process can be ended.
-            `source` and `decode` are pickled for them: an `np.memmap` as the name of its file, which they map too;
-            other arrays, also slices of a memmap or one of mode "c", with all that is in them. The program must keep
-            its own work below `if __name__ == "__main__":`.
+            `source` and `decode` are pickled for them: of two arrays those that view an `np.memmap`, but for one of
+            mode "c", by the name of its file, which they map too; all else with all that is in it. The program must
+            keep its own work below `if __name__ == "__main__":`.
         prefetch: how many batches may be in memory, half read ones counted, beside those that were taken, and so how
             many may be read at the same time. None is 8, or twice the threads or workers if that is more.
         timeout: seconds for which a batch may be waited for while it is read.

@@ -23,8 +23,8 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 _WHOLE_DECIMAL = re.compile(r"[+-]?[0-9]+\.0*")  # as pandas writes integers beside cells that were empty
 _FOREIGN = re.compile(r"[^0-9+\-.eE \t]")  # of what has none, float takes exactly the plain numbers
 _TOO_LARGE = 2.0**128 - 2.0**103  # what rounds to infinity in float32
-_LONGEST_LINE = 2**22
-_MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None", "?")  # as tables are saved with
+_LONGEST_LINE = 2**23
+_MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "?")  # None may well be a class
 _LONGEST_LABEL = 200
 _BLOCK = 2**16  # cells that are converted at a time
 _LABEL_NAMES = ("label", "target", "class", "y")
@@ -45,7 +45,7 @@ def read_csv(
     predict; every other one is a feature, whose cells must all be plain decimal numbers. They are rounded to the 24
     bits of float32: of whole numbers beyond 16,777,216 not each has its own.
 
-    Texts to predict are classes, sorted by name; one that stands for a missing value (NaN, NA, null, None, ?) is
+    Texts to predict are classes, sorted by name; one that stands for a missing value (NaN, NA, null, ?) is
     refused. Whole numbers are classes, sorted by value, if there are at most 20 different ones and 5 examples of each
     on average, else they are numbers to predict, as decimals are. `task` says which it shall be: "classification"
     makes classes of more whole numbers, of 0.0, 1.0 and the like (called 0, 1), and of texts together with numbers or

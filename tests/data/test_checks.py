@@ -825,6 +825,8 @@ def test_rows_of_pictures_are_pictures(scale, digits):
     assert found(validate(flat, classes=10)) == found(validate(digits, classes=10))
     other = Splits(*(Dataset(p.x - np.float32(0.3), p.y) for p in flat))
     assert validate(other).findings[0].severity == "warning"  # no brightnesses
+    table = validate(flat, columns=[f"pixel{number}" for number in range(64)])  # names say that it is one
+    assert any(finding.check == "constant" and finding.severity == "warning" for finding in table.findings)
     narrow = Splits(*(Dataset(p.x[:, :63], p.y) for p in flat))
     assert {f.severity for f in validate(narrow).findings} == {"warning"}  # no square
 

@@ -136,11 +136,11 @@ def test_one_hot_rows_say_how_many_classes_there_are(tmp_path):
 
 
 def test_a_small_file_does_not_unfold_to_any_number_of_tiny_examples(tmp_path):
-    path, many = tmp_path / "set.npz", 2**22
+    path, many = tmp_path / "set.npz", 2**23
     np.savez_compressed(path, x=np.zeros(many, np.uint8), y=np.zeros(many, np.uint8))
     assert len(read_npz(path).train.x) == many
     np.savez_compressed(path, x=np.zeros(many + 1, np.uint8), y=np.zeros(many + 1, np.uint8))
-    with pytest.raises(DataError, match="x has 4194305 examples; so small a file may unfold to 4194304"):
+    with pytest.raises(DataError, match="x has 8388609 examples; so small a file may unfold to 8388608"):
         read_npz(path)
 
 

@@ -133,6 +133,12 @@ def test_a_deviation_of_any_size(size):
         np.testing.assert_allclose(fitted(x * size), (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-10, atol=1e-12)
 
 
+def test_a_deviation_near_the_largest_number():
+    x = np.array([[0.0], [0.0], [0.0], [0.0], [1.5e308]])
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(nn.data.standardize(x).std, [0.4 * 1.5e308], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("fitted_to", "scaled"), [((4, 3), (5, 1)), ((4, 3), (3,)), ((4, 3), (4, 3, 1)), ((5, 1), (4, 3)), ((4, 2, 3), (4, 6))]
 )  # fmt: skip

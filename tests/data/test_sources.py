@@ -90,6 +90,16 @@ def test_dotted_names_and_the_cache(cache):
     check_tiny(nn.data.load("mnist"))
 
 
+def test_a_stray_file_does_not_hide_the_cache(cache, tmp_path, monkeypatch):
+    write(cache / "mnist", tiny_mnist())
+    stray = dict([next(iter(tiny_mnist().items()))])
+    write(tmp_path / "shared", stray)
+    monkeypatch.setenv("JAXNN_DATA", str(tmp_path / "shared"))
+    monkeypatch.setattr(MODULE, "fetch", None)
+    check_tiny(nn.data.load("mnist"))
+    assert MODULE.download("mnist") == cache / "mnist"
+
+
 def test_real_mnist(mnist_dir):
     splits = nn.data.load("mnist", mnist_dir)
     assert [part.x.shape for part in splits] == [(50000, 28, 28, 1), (10000, 28, 28, 1), (10000, 28, 28, 1)]

@@ -195,12 +195,12 @@ def test_what_lies_about_the_file_is_refused(tmp_path, monkeypatch):
     assert "line 2: a row has more than 1,048,576 characters" in refusal(written(tmp_path, in_quotes, "row.csv"))
 
 
-@pytest.mark.parametrize("mark", ["NaN", "nan", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "None", "?"])
+@pytest.mark.parametrize("mark", ["NaN", "nan", "NA", "N/A", "#N/A", "<NA>", "null", "NULL", "?"])
 def test_what_stands_for_a_missing_value_is_no_class(mark, tmp_path):
-    path = written(tmp_path, f"a,y\n1,cat\n2,dog\n3,{mark}\n4,cat\n5,dog\n6,none\n7,none\n")
+    path = written(tmp_path, f"a,y\n1,cat\n2,dog\n3,{mark}\n4,cat\n5,dog\n6,None\n7,None\n")
     assert refusal(path).startswith(f"line 4, column 'y' holds '{mark}', which stands for a missing value; leave out")
     parts = read_csv(path, task="classification")
-    assert parts.classes == tuple(sorted([mark, "cat", "dog", "none"]))
+    assert parts.classes == tuple(sorted([mark, "cat", "dog", "None"]))
     np.testing.assert_array_equal([parts.classes[label] for label in parts.train.y][2:5], [mark, "cat", "dog"])
 
 

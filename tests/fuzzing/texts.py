@@ -204,7 +204,7 @@ def csv_oracle(task: str | None) -> Callable[[Path], Parts]:
                 return Parts(Dataset(x, y), targets=(label,), columns=tuple(columns))
         assert task != "regression", "texts are no numbers to predict"
         assert task or whole or not any(map(_is_number, cells)), "a text among numbers, or numbers among texts"
-        assert task or not {"nan", "NaN", "NA", "?", "None", "null", "N/A"} & set(cells), "a missing label"
+        assert task or not {"nan", "NaN", "NA", "?", "null", "N/A"} & set(cells), "a missing label"
         if all(map(_is_number, cells)):
             cells = [cell.partition(".")[0] if not cell.partition(".")[2].strip("0") else cell for cell in cells]
         whole = all(_is_number(cell) and float(cell).is_integer() and "." not in cell for cell in cells)
