@@ -66,7 +66,9 @@ def measure_and_report(rows: list[Row], *, quick: bool, folder: Path) -> None:
         for row in rows:
             console.print(f"{row.name}: {row.work}", markup=False)
             machine_rate = rates[row.bytes_moved > 0].measure
-            measured, rate = measure_row(row, machine_rate, quick=quick, say=lambda line: console.print("  " + line))
+            measured, rate = measure_row(
+                row, machine_rate, quick=quick, say=lambda line: console.print("  " + line, markup=False)
+            )
             result = judge(row, measured, rate)
             for name, one in result["contenders"].items():
                 console.print(report.contender_line(name, one, row.unit), markup=False)

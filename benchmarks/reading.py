@@ -60,7 +60,7 @@ def rows(quick: bool) -> list[Row]:
                 hidden_target=0.8,
                 against=(IN_TURNS,),
                 margin=1e-3,
-                rounds=5,
+                rounds=15,
             )
         )
     examples = 6_000 if quick else 60_000

@@ -125,7 +125,7 @@ def draw(results: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> 
     axes.axvline(1, color="grey", lw=1, ls=":")
     axes.set_yticks(range(len(shown)), [result["name"] for result in shown])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.35 * max([1, *(result["ratio"] for result in shown)]))
+    axes.set_xlim(0, 1.35 * max([1, *(max(result["ratio"], result["target"] or 0) for result in shown)]))
     axes.set_xlabel("time over the best peer's; the black mark is the target")
     axes.set_title(f"jaxnn on {machine['processor']}, {machine['cores']} cores")
     figure.savefig(path, dpi=120)

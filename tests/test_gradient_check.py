@@ -108,6 +108,7 @@ class TestTheTextbooksNetInFull:
         report = nn.check_gradients(loss, params, x, y, gradient=gradient)
         assert (report.failed, report.leaves[0].where) == (("dense1/W",), place)
 
+    @pytest.mark.slow
     def test_what_a_sample_can_miss_checking_all_cannot(self):
         """An entry that is off by too little for a direction through 39,200 of them to show."""
         loss, params, x, y = two_layer_net()

@@ -195,6 +195,7 @@ class TestManyAtOnce:
                 atol=1e-4,
             )
 
+    @pytest.mark.slow
     def test_decay_factors_initial_scales_and_dropout_rates(self):
         def run(decay, std, rate):
             model = nn.mlp([5], 3, initializer=nn.normal(std), batch_norm=True, dropout=rate)
@@ -350,7 +351,8 @@ def test_shapes_are_refused_under_jit_too(name, types_unchecked):
         jax.jit(lambda data: fit(data=data, **settings).history.loss)(data)
 
 
-@pytest.mark.parametrize("make", [pytest.param(nn.sgd, marks=pytest.mark.slow), nn.adam])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [nn.sgd, nn.adam])
 def test_a_run_has_a_gradient_even_where_a_weight_never_moves(make):
     """As for the border pixels of digits, which are 0 in every picture."""
     data = nn.data.Dataset(np.where(np.arange(6) == 2, 0, X).astype(np.float32), Y)
