@@ -138,8 +138,10 @@ def check_model(model, shape, loss, number=0):
     return nn.check_gradients(value, params, state, x, y, jax.random.key(number + 1))
 
 
-# Its layers are checked one by one as well.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "mlp")) for name in MODELS])
+LONG = ("mlp", "convnet")  # their layers are checked one by one as well
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MODELS])
 def test_models(name):
     check_model(*MODELS[name]).raise_if_failed()
 
