@@ -75,7 +75,7 @@ def stream(
         import grain  # noqa: F401
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "reading a stream needs grain, which is not installed: python -m pip install 'jaxnn[stream]'"
+            "reading a stream needs grain, which is not installed: python -m pip install grain"
         ) from None
     if isinstance(source, str | Path):
         raise TypeError(

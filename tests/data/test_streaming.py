@@ -692,5 +692,5 @@ def test_refuses_batches(arguments, sentence, types_unchecked):
 
 def test_says_how_to_install_grain(monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(ModuleNotFoundError, match=r"python -m pip install 'jaxnn\[stream\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"python -m pip install grain"):
         stream(nn.data.Dataset(np.zeros((2, 1)), np.zeros(2)))
