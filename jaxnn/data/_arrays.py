@@ -73,6 +73,11 @@ class Stored(NamedTuple):
     one_hot: int
     """How many classes its one-hot rows have; 0 if its y are stored otherwise."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names for the classes of one-hot rows: their numbers."""
+        return tuple(map(str, range(self.one_hot)))
+
 
 def as_stored(path: Path, x: np.ndarray, y: np.ndarray, *, names: tuple[str, str], stored: int) -> Stored:
     """As `as_dataset`, of files of so many `stored` bytes, which may not unfold to any number of tiny examples."""

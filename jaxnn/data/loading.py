@@ -223,7 +223,7 @@ def _read_file(path: Path, options: _Options) -> tuple[Parts, str]:
         return Parts(*read_json(path)), "rows of numbers"
     if _is_idx_name(path.name):
         examples = _read_idx_pair(path)
-        return Parts(examples.dataset, classes=tuple(map(str, range(examples.one_hot)))), "images from an IDX file"
+        return Parts(examples.dataset, classes=examples.classes), "images from an IDX file"
     if name.startswith(("data_batch", "test_batch")) and name.endswith(".bin"):
         return Parts(read_cifar10(path), classes=find("cifar10").about.classes), "photos from a file of CIFAR-10"
     if name in ("train.bin", "test.bin"):
@@ -246,8 +246,7 @@ def _read_idx_folder(path: Path, images: list[str]) -> Parts:
         raise DataError(f"{path}: expected one file of training images and at most one of test images; got {images}")
     parts = [_read_idx_pair(path / name) for name in (*training, *test)]
     check_alike(path, parts)
-    classes = tuple(map(str, range(parts[0].one_hot)))
-    return Parts(parts[0].dataset, test=parts[1].dataset if test else None, classes=classes)
+    return Parts(parts[0].dataset, test=parts[1].dataset if test else None, classes=parts[0].classes)
 
 
 def _read_idx_pair(path: Path) -> Stored:

@@ -96,8 +96,7 @@ def read_npz(path: str | Path) -> Parts:
         }
         names = _array(path, file, members["classes"], "U") if "classes" in members else None
     check_alike(path, list(read.values()))
-    one_hot = read["train"].one_hot
-    classes = tuple(map(str, range(one_hot))) if names is None else _classes(path, names, list(read.values()))
+    classes = read["train"].classes if names is None else _classes(path, names, list(read.values()))
     train, validation, test = (read[part].dataset if part in read else None for part in Splits._fields)
     assert train is not None
     return Parts(train, validation, test, classes)
