@@ -2,13 +2,10 @@
 
 import contextlib
 import functools
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +16,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxnn._checks import check_batch_size
 from jaxnn.data.streaming import Stream
 from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, evaluate, measure
+from jaxnn.interrupts import noted_interrupts, wait
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.sampling import Sampling
 from jaxnn.stream_programs import (
@@ -175,7 +173,7 @@ def train(
     def infer(learned: Learned, x: Array) -> Array:
         return model.apply(*learned, x if preprocess is None else preprocess(x), training=False)[0]
 
-    with _noted_interrupts() as heard, contextlib.ExitStack() as opened:
+    with noted_interrupts() as heard, contextlib.ExitStack() as opened:
         began = time.perf_counter()
         if isinstance(train, Stream) or isinstance(validation, Stream):
             programs = compile_streamed(
@@ -185,7 +183,7 @@ def train(
                 validation,
                 Order(epochs, batch_size, data_key, sampling),
                 opened,
-                Feeder(functools.partial(_wait, heard=heard), heard),
+                Feeder(functools.partial(wait, heard=heard), heard),
                 functools.partial(_check_loss, epochs=epochs),
             )
         else:
@@ -201,7 +199,7 @@ def train(
         def settle() -> None:
             nonlocal reached
             next_state, history = in_flight.popleft()
-            _wait(history, heard)
+            wait(history, heard)
             history = jax.tree.map(np.asarray, history)
             _check_losses(history, len(finished), epochs)
             reached = next_state
@@ -269,43 +267,6 @@ def _compile(
         measured=measure_beside,
         in_flight=2,
     )
-
-
-@contextlib.contextmanager
-def _noted_interrupts() -> Iterator[threading.Event]:
-    """Note Ctrl-C instead of raising it: an exception that falls into a callback of JAX's is lost.
-
-    The second one is raised.
-    """
-    heard = threading.Event()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if heard.is_set():
-            signal.default_int_handler(number, frame)
-        heard.set()
-
-    on_main_thread = threading.current_thread() is threading.main_thread()
-    if not on_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield heard
-        return
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield heard
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _wait(values: Any, heard: threading.Event) -> None:
-    """Wait for a computation with short sleeps, and end the wait on Ctrl-C: blocked inside JAX, Python hears none."""
-    pause = 1e-4
-    leaves: list[Any] = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
-    while True:
-        if heard.is_set():
-            raise KeyboardInterrupt
-        if all(leaf.is_ready() for leaf in leaves):
-            return
-        time.sleep(pause)
-        pause = min(1.2 * pause, 0.002)
 
 
 def _check_losses(history: History, epochs_before: int, epochs: int) -> None:

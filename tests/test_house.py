@@ -31,6 +31,7 @@ FLOORS = [
         "data",
         "checkpoint",
         "plotting",
+        "interrupts",
         "stream_programs",
         "runner",
         "progress",

@@ -67,7 +67,7 @@ def test_ctrl_c_before_the_first_epoch_goes_on_up(monkeypatch):
     def interrupted(values, heard):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "_wait", interrupted)
+    monkeypatch.setattr(runner, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train()
 
