@@ -53,6 +53,15 @@ from jaxnn.optimizers import momentum as momentum
 from jaxnn.optimizers import nesterov as nesterov
 from jaxnn.optimizers import rmsprop as rmsprop
 from jaxnn.optimizers import sgd as sgd
+from jaxnn.random_search import SearchResult as SearchResult
+from jaxnn.random_search import random_search as random_search
+from jaxnn.search_space import SearchSpace as SearchSpace
+from jaxnn.search_space import choice as choice
+from jaxnn.search_space import integers as integers
+from jaxnn.search_space import log_uniform as log_uniform
+from jaxnn.search_space import uniform as uniform
+from jaxnn.sweep import sweep as sweep
+from jaxnn.sweep_result import SweepResult as SweepResult
 from jaxnn.training import FitResult as FitResult
 from jaxnn.training import History as History
 from jaxnn.training import TrainState as TrainState

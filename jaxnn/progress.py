@@ -1,16 +1,19 @@
 """What a person sees while a network learns: a bar on a terminal, plain lines elsewhere."""
 
 import math
+import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jaxnn.runner import EpochReport
+from jaxnn.sweep import ChunkReport
 
-__all__ = ["EpochProgress", "format_seconds"]
+__all__ = ["EpochProgress", "SweepProgress", "format_seconds"]
 
 _PLAIN_LINES = 20
+_QUIET_SECONDS = 10.0
 
 
 class EpochProgress:
@@ -45,6 +48,48 @@ class EpochProgress:
             self._bar.update(self._task, completed=report.epoch, description=text)
         elif report.epoch in (1, report.epochs) or report.epoch % self._every == 0:
             self._console.print(f"epoch {report.epoch}/{report.epochs}  {text}", soft_wrap=True, highlight=False)
+
+
+class SweepProgress:
+    """Shows a `ChunkReport` after each chunk, on stderr; a context manager, given to a sweep as what reports."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True) if console is None else console
+        self._is_live = self._console.is_terminal or self._console.is_jupyter
+        self._bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"), console=self._console)
+        self._task = self._bar.add_task("compiling …", total=None)
+        self._said = time.perf_counter()
+
+    def __enter__(self) -> "SweepProgress":
+        if self._is_live:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_live:
+            self._bar.stop()
+
+    def __call__(self, report: ChunkReport) -> None:
+        """Show what is done after a chunk; where it would stay on the screen, every ten seconds."""
+        text = describe_chunk(report)
+        if self._is_live:
+            self._bar.update(self._task, completed=report.finished, total=report.runs, description=text)
+        elif time.perf_counter() - self._said >= _QUIET_SECONDS:
+            self._console.print(text)
+            self._said = time.perf_counter()
+
+
+def describe_chunk(report: ChunkReport) -> str:
+    """One line of how far a sweep has come.
+
+    >>> print(describe_chunk(ChunkReport(finished=300, runs=1200, programs=1, seconds_left=90.0)))
+    300 of 1,200 runs, 1 program, 1 min 30 s left
+    """
+    programs = f"{report.programs} program{'s' if report.programs > 1 else ''}"
+    left = f", {format_seconds(report.seconds_left)} left" if report.finished < report.runs else ""
+    return f"{report.finished:,} of {report.runs:,} runs, {programs}{left}"
 
 
 def describe(report: EpochReport) -> str:

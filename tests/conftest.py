@@ -15,6 +15,8 @@ import pytest
 # On a GPU each of the two processes would otherwise take most of its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+# What is spread over devices is tested on more of them than one; without being told, JAX computes on the first.
+jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

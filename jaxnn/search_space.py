@@ -1,0 +1,237 @@
+"""Ranges of hyperparameters: drawn from at random, and narrowed to what has proved good."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxnn._checks import check_key, check_number, check_size, is_concrete
+
+__all__ = ["Choice", "Integers", "LogUniform", "SearchSpace", "Uniform", "choice", "integers", "log_uniform", "uniform"]
+
+Column: TypeAlias = Array | list[Any]  # a value for each trial
+
+
+class Uniform(NamedTuple):
+    """Numbers between two bounds."""
+
+    low: float
+    high: float
+
+    def sample(self, key: PRNGKeyArray, count: int) -> Array:
+        """That many draws."""
+        return jax.random.uniform(key, (count,), minval=self.low, maxval=self.high)
+
+    def narrowed(self, values: Sequence[Any]) -> "Uniform":
+        """The smallest such range that holds the values."""
+        return Uniform(*_bounds(values, self.low, self.high))
+
+    def __str__(self) -> str:
+        return f"{self.low:.3g} to {self.high:.3g}"
+
+
+class LogUniform(NamedTuple):
+    """Positive numbers between two bounds, each order of magnitude as likely as any other."""
+
+    low: float
+    high: float
+
+    def sample(self, key: PRNGKeyArray, count: int) -> Array:
+        """That many draws."""
+        low, high = math.log(self.low), math.log(self.high)
+        drawn = jnp.exp(jax.random.uniform(key, (count,), minval=low, maxval=high))
+        return jnp.clip(drawn, self.low, self.high)  # the exponential rounds
+
+    def narrowed(self, values: Sequence[Any]) -> "LogUniform":
+        """The smallest such range that holds the values."""
+        return LogUniform(*_bounds(values, self.low, self.high))
+
+    def __str__(self) -> str:
+        return f"{self.low:.3g} to {self.high:.3g}, logarithmic"
+
+
+class Integers(NamedTuple):
+    """Whole numbers from one bound to the other, both of which can be drawn."""
+
+    low: int
+    high: int
+
+    def sample(self, key: PRNGKeyArray, count: int) -> list[Any]:
+        """That many draws."""
+        return [int(value) for value in jax.random.randint(key, (count,), self.low, self.high + 1)]
+
+    def narrowed(self, values: Sequence[Any]) -> "Integers":
+        """The smallest such range that holds the values."""
+        return Integers(min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}"
+
+
+class Choice(NamedTuple):
+    """Any of some values."""
+
+    options: tuple[Any, ...]
+
+    def sample(self, key: PRNGKeyArray, count: int) -> list[Any]:
+        """That many draws, of each option as many to within one: in random order."""
+        first, second = jax.random.split(key)
+        options = jax.random.permutation(first, len(self.options))
+        numbers = options[jnp.arange(count) % len(self.options)]
+        return [self.options[int(number)] for number in jax.random.permutation(second, numbers)]
+
+    def narrowed(self, values: Sequence[Any]) -> "Choice":
+        """Those of the options that are among the values."""
+        return Choice(tuple(option for option in self.options if option in values))
+
+    def __str__(self) -> str:
+        return ", ".join(str(getattr(option, "__name__", option)) for option in self.options)
+
+
+Range: TypeAlias = Uniform | LogUniform | Integers | Choice
+
+
+def uniform(low: float | int, high: float | int) -> Uniform:
+    """Numbers from `low` to `high`, all as likely: for a dropout rate or a momentum.
+
+    Raises:
+        TypeError, ValueError: a bound is no finite number, or `low` is not below `high`.
+
+    >>> import jax, jaxnn as nn
+    >>> print([f"{x:.2f}" for x in nn.uniform(0.0, 0.5).sample(jax.random.key(0), 3)])
+    ['0.47', '0.49', '0.17']
+    """
+    _check_bounds("uniform", low, high)
+    return Uniform(float(low), float(high))
+
+
+def log_uniform(low: float | int, high: float | int) -> LogUniform:
+    """Positive numbers from `low` to `high`, each order of magnitude as likely: for a learning rate or a decay.
+
+        x = exp(u),    u uniform from log(low) to log(high)
+
+    (Bergstra & Bengio 2012, section 2.3.)
+
+    Raises:
+        TypeError, ValueError: a bound is no finite number above 0, or `low` is not below `high`.
+
+    >>> import jax, jaxnn as nn
+    >>> print([f"{x:.1e}" for x in nn.log_uniform(1e-6, 1e-2).sample(jax.random.key(0), 3)])
+    ['6.2e-03', '8.2e-03', '2.1e-05']
+    """
+    check_number("log_uniform's low", low, above=0)
+    _check_bounds("log_uniform", low, high)
+    return LogUniform(float(low), float(high))
+
+
+def integers(low: int, high: int) -> Integers:
+    """Whole numbers from `low` to `high`, both included: for a width or a depth.
+
+    They change the program: `sweep` compiles one for each that is drawn.
+
+    Raises:
+        TypeError, ValueError: a bound is no whole number, or `low` is above `high`.
+
+    >>> import jax, jaxnn as nn
+    >>> print(nn.integers(1, 3).sample(jax.random.key(0), 6))
+    [2, 1, 3, 2, 3, 1]
+    """
+    for name, bound in {"low": low, "high": high}.items():
+        check_size(f"integers' {name}", bound, at_least=-(2**31), below=2**31 - 1)
+    if low > high:
+        raise ValueError(f"integers: low is {low}, which is above high, {high}")
+    return Integers(int(low), int(high))
+
+
+def choice(*options: Any) -> Choice:
+    """Any of the values given: activations, optimizers by name, batch sizes, rates.
+
+    Of each round's trials every option gets its share. Decimals are traced: one program serves all. All else changes
+    the program, and `sweep` compiles one for each.
+
+    Raises:
+        ValueError: no option, or one twice.
+
+    >>> import jax, jaxnn as nn
+    >>> print(nn.choice("sgd", "adam").sample(jax.random.key(0), 4))
+    ['sgd', 'adam', 'adam', 'sgd']
+    """
+    if not options:
+        raise ValueError("choice needs at least one option")
+    for number, option in enumerate(options):
+        if option in options[:number]:
+            raise ValueError(f"choice has the option {option!r} twice")
+    return Choice(options)
+
+
+class SearchSpace(Mapping[str, Range]):
+    """Hyperparameters by name, each with the range it is drawn from.
+
+    >>> import jax, jaxnn as nn
+    >>> space = nn.SearchSpace(learning_rate=nn.log_uniform(1e-6, 1e-2), weight_decay=nn.log_uniform(1e-8, 1e-4))
+    >>> columns = space.sample(jax.random.key(0), 100)
+    >>> print(sorted(columns), columns["learning_rate"].shape)
+    ['learning_rate', 'weight_decay'] (100,)
+    >>> print(space)
+    learning_rate: 1e-06 to 0.01, logarithmic
+    weight_decay: 1e-08 to 0.0001, logarithmic
+    """
+
+    def __init__(self, **ranges: Range) -> None:
+        """Name the hyperparameters and give the range of each.
+
+        Raises:
+            TypeError: a range that is none.
+            ValueError: no hyperparameter.
+        """
+        if not ranges:
+            raise ValueError("a SearchSpace needs at least one range, such as learning_rate=log_uniform(1e-6, 1e-2)")
+        for name, values in ranges.items():
+            if not isinstance(values, Range):
+                raise TypeError(f"{name} must be uniform(…), log_uniform(…), integers(…) or choice(…); got {values!r}")
+        self._ranges = ranges
+
+    def sample(self, key: PRNGKeyArray, trials: int) -> dict[str, Column]:
+        """Draw that many sets of hyperparameters: a column for each, as `sweep` takes them."""
+        check_key("key", key)
+        check_size("trials", trials)
+        keys = jax.random.split(key, len(self._ranges))
+        return {name: self._ranges[name].sample(keys[number], trials) for number, name in enumerate(self._ranges)}
+
+    def narrowed(self, columns: Mapping[str, Sequence[Any]]) -> "SearchSpace":
+        """The smallest ranges of the same kind that hold the values given: those of the best trials."""
+        return SearchSpace(**{name: values.narrowed(list(columns[name])) for name, values in self._ranges.items()})
+
+    def __getitem__(self, name: str) -> Range:
+        return self._ranges[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ranges)
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {values}" for name, values in self._ranges.items())
+
+    def __repr__(self) -> str:
+        return f"SearchSpace({', '.join(f'{name}={values!r}' for name, values in self._ranges.items())})"
+
+
+def _check_bounds(kind: str, low: Any, high: Any) -> None:
+    for name, bound in {"low": low, "high": high}.items():
+        check_number(f"{kind}'s {name}", bound)
+        if not is_concrete(bound):
+            raise TypeError(f"{kind}'s {name} must be known before tracing")
+    if not float(low) < float(high):
+        raise ValueError(f"{kind}: low is {float(low):g}, which is not below high, {float(high):g}")
+
+
+def _bounds(values: Sequence[Any], low: float, high: float) -> tuple[float, float]:
+    # What was drawn in float32 may lie a rounding outside the range that it was drawn from.
+    numbers = np.clip(np.asarray(values, np.float64), low, high)
+    return float(numbers.min()), float(numbers.max())

@@ -1,0 +1,232 @@
+"""What a sweep has found: outcomes beside their configs, as arrays, a table, or a file."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, PyTree
+
+from jaxnn._checks import check_choice
+from jaxnn._columns import name_leaves, plain
+
+__all__ = ["Best", "Metric", "Mode", "SweepResult", "ranked", "resolve_mode", "score"]
+
+Metric: TypeAlias = str | Callable[[Any], Any]  # an outcome's name, or outcomes -> array [configs, seeds]
+Mode: TypeAlias = Literal["max", "min"]
+
+_SMALL_IS_GOOD, _LARGE_IS_GOOD = ("loss", "error"), ("accuracy", "score")
+
+
+class Best(NamedTuple):
+    """The config that did best."""
+
+    row: int  # of the configs
+    config: Any  # as `run` takes it
+    value: float  # of the metric, the mean over the seeds
+    seeds: Float[np.ndarray, " seeds"]  # of the metric, by seed
+
+
+class SweepResult(NamedTuple):
+    """What `sweep` returns."""
+
+    configs: PyTree  # columns: arrays of what was traced, lists of what made programs
+    outcomes: PyTree  # of arrays [configs, seeds, …]; NaN, or 0 of whole numbers, where a run has not finished
+    diverged: Bool[np.ndarray, "configs seeds"]  # some outcome is NaN or infinite
+    finished: Bool[np.ndarray, "configs seeds"]  # False where Ctrl-C came first
+    programs: int  # compiled, or compiled earlier
+    compile_seconds: float  # tracing included
+    run_seconds: float
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C came before the last chunk."""
+        return not bool(self.finished.all())
+
+    def best(self, metric: Metric | None = None, mode: Mode | None = None) -> Best:
+        """The config with the best mean of a metric over the seeds.
+
+        Args:
+            metric: the name of an outcome, or the end of one (`"accuracy"` for `validation/accuracy`); of a curve,
+                such as a history, its last value counts. Or a function of the outcomes that returns one number for
+                each run, `[configs, seeds]`. Not needed if there is one outcome.
+            mode: "max" or "min", whichever is good. Without it a metric whose name has accuracy or score in it is
+                to be large, one with loss or error small; of others it must be said.
+
+        A config of which a run has diverged, or not finished, is not the best.
+
+        Raises:
+            ValueError: an unknown metric, a metric that is no number for each run, or no config all of whose runs
+                are good.
+        """
+        values = self.score(metric)
+        mode = resolve_mode(self.outcomes, metric, mode)
+        means = values.mean(axis=1)
+        if not np.isfinite(means).any():
+            raise ValueError("no config is the best: of each a run has diverged or not finished")
+        index = int(np.nanargmax(means) if mode == "max" else np.nanargmin(means))
+        return Best(index, self.config(index), float(means[index]), values[index])
+
+    def score(self, metric: Metric | None = None) -> Float[np.ndarray, "configs seeds"]:
+        """One number for each run, as `best` takes it; NaN where a run has diverged or not finished."""
+        values = np.asarray(score(self.outcomes, metric, self.finished.shape), np.float64)
+        return np.where(self.finished & ~self.diverged, values, np.nan)
+
+    def config(self, index: int) -> Any:
+        """One of the configs, as `run` takes it: plain numbers."""
+        return jax.tree.map(lambda column: plain(column[index]), self.configs, is_leaf=_is_column)
+
+    def table(self, *metrics: str) -> str:
+        """A line for each config: its settings, and the metrics' mean over the seeds, with their standard deviation.
+
+        Without names all outcomes that are a number for each run, and the last values of curves.
+
+        >>> import numpy as np
+        >>> outcomes = {"accuracy": np.array([[0.5, 0.7], [0.9, 0.8]])}
+        >>> good = np.ones((2, 2), bool)
+        >>> print(SweepResult({"rate": np.array([0.1, 1.0])}, outcomes, ~good, good, 1, 0.0, 0.0).table())
+        rate  accuracy
+         0.1  0.6000 ± 0.1414
+           1  0.8500 ± 0.0707
+        """
+        settings, columns = self._columns(metrics)
+        good = self.finished & ~self.diverged
+        lines = [[*settings, *columns, ""]]
+        for index in range(len(self.finished)):
+            cells = [_word(column[index]) for column in settings.values()]
+            for values in columns.values():
+                cells.append(_mean_and_spread(values[index][good[index]] if good[index].any() else values[index][:1]))
+            marks = []
+            if self.diverged[index].any():
+                marks.append(_some("diverged", self.diverged[index]))
+            if not self.finished[index].all():
+                marks.append(_some("not finished", ~self.finished[index]))
+            lines.append([*cells, ", ".join(marks)])
+        return _aligned(lines)
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str | None:
+        """Write a line for each run: settings, seed, outcomes, whether it diverged and finished.
+
+        The text itself without a path. A file is replaced as a whole or not at all. Outcomes that are neither a
+        number nor a curve for each run are left out; of curves the last values are written.
+        """
+        settings, columns = self._columns(())
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*settings, "seed", *columns, "diverged", "finished"])
+        for index, seed in np.ndindex(self.finished.shape):
+            writer.writerow(
+                [
+                    *(_exact(column[index]) for column in settings.values()),
+                    seed,
+                    *(plain(values[index, seed]) for values in columns.values()),
+                    bool(self.diverged[index, seed]),
+                    bool(self.finished[index, seed]),
+                ]
+            )
+        if path is None:
+            return text.getvalue()
+        aside = Path(path).with_name(f".{Path(path).name}.unfinished")
+        aside.write_text(text.getvalue(), encoding="utf-8")
+        aside.replace(path)
+        return None
+
+    def _columns(self, metrics: Sequence[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        settings = name_leaves(self.configs, "config", _is_column)
+        named = name_leaves(self.outcomes, "outcome")
+        if metrics:
+            return settings, {name: score(self.outcomes, name, self.finished.shape) for name in metrics}
+        return settings, {name: _last(values) for name, values in named.items() if values.ndim <= 3 and values.size}
+
+
+def score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> np.ndarray:
+    """One number for each run."""
+    if callable(metric):
+        values, name = np.asarray(metric(outcomes)), "the metric"
+    else:
+        name, values = _find(outcomes, metric)
+        values = _last(values) if values.ndim <= len(shape) + 1 else values
+    if values.shape != shape or not np.issubdtype(values.dtype, np.number):
+        raise ValueError(
+            f"{name} is {values.dtype}{list(values.shape)}; expected one number for each run, {list(shape)}"
+        )
+    return values
+
+
+def ranked(values: np.ndarray, mode: Mode) -> np.ndarray:
+    """The order of the values from the best to the worst; those that are no number come last."""
+    return np.argsort(np.where(np.isfinite(values), -values if mode == "max" else values, np.inf), kind="stable")
+
+
+def _find(outcomes: PyTree, metric: str | None) -> tuple[str, np.ndarray]:
+    named = name_leaves(outcomes, "outcome")
+    if metric is None:
+        if len(named) > 1:
+            raise ValueError(f"which outcome is the metric? there are {', '.join(named)}")
+        return next(iter(named.items()))
+    if metric in named:
+        return metric, named[metric]
+    meant = [name for name in named if name.endswith(f"/{metric}")]
+    if len(meant) > 1:
+        raise ValueError(f"metric {metric!r} could be {' or '.join(meant)}")
+    if not meant:
+        check_choice("metric", metric, list(named))
+    return meant[0], named[meant[0]]
+
+
+def resolve_mode(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> Mode:
+    """What is good: as said, or by the metric's name."""
+    if mode is not None:
+        check_choice("mode", mode, ["max", "min"])
+        return mode
+    name = "the metric" if callable(metric) else _find(outcomes, metric)[0]
+    last = name.rpartition("/")[2].lower()
+    if any(word in last for word in _LARGE_IS_GOOD):
+        return "max"
+    if any(word in last for word in _SMALL_IS_GOOD):
+        return "min"
+    raise ValueError(f"is {name} good when it is large or small? say mode='max' or mode='min'")
+
+
+def _is_column(node: Any) -> bool:
+    return isinstance(node, list)
+
+
+def _last(values: np.ndarray) -> np.ndarray:
+    """A curve's last value, `[configs, seeds, points] -> [configs, seeds]`."""
+    return values[..., -1] if values.ndim == 3 else values
+
+
+def _mean_and_spread(values: np.ndarray) -> str:
+    values = values.astype(np.float64)
+    if len(values) == 1:
+        return f"{values[0]:.4f}" if 1e-3 <= abs(values[0]) < 1e4 or values[0] == 0 else f"{values[0]:.4g}"
+    mean, spread = values.mean(), values.std(ddof=1)
+    return f"{mean:.4f} ± {spread:.4f}" if 1e-3 <= abs(mean) < 1e4 else f"{mean:.4g} ± {spread:.2g}"
+
+
+def _some(what: str, marked: np.ndarray) -> str:
+    return what if marked.all() else f"{marked.sum()} of {len(marked)} {what}"
+
+
+def _word(value: Any) -> str:
+    value = plain(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(getattr(value, "__name__", value))
+
+
+def _exact(value: Any) -> Any:
+    value = plain(value)
+    return getattr(value, "__name__", value)
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    """Columns to the right, but for the last one, the remarks."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([*(cell.rjust(width) for cell, width in zip(line[:-1], widths, strict=False)), line[-1]]).rstrip()
+        for line in lines
+    )
