@@ -141,9 +141,9 @@ def random_search(
 
 def _checked_mode(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> Mode:
     """Refuse a metric that is no number for each run, before any is trained."""
-    mode = resolve_mode(outcomes, metric, mode)
-    score(jax.tree.map(lambda leaf: np.zeros((1, 1, *leaf.shape), leaf.dtype), outcomes), metric, (1, 1))
-    return mode
+    of_one_run = jax.tree.map(lambda leaf: np.zeros((1, 1, *leaf.shape), leaf.dtype), outcomes)
+    score(of_one_run, metric, (1, 1))
+    return resolve_mode(of_one_run, metric, mode)
 
 
 def _values(columns: Columns, trials: list[int]) -> dict[str, list[Any]]:

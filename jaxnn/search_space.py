@@ -62,7 +62,7 @@ class Integers(NamedTuple):
 
     def sample(self, key: PRNGKeyArray, count: int) -> list[Any]:
         """That many draws."""
-        return [int(value) for value in jax.random.randint(key, (count,), self.low, self.high + 1)]
+        return np.asarray(jax.random.randint(key, (count,), self.low, self.high + 1)).tolist()
 
     def narrowed(self, values: Sequence[Any]) -> "Integers":
         """The smallest such range that holds the values."""
@@ -80,9 +80,9 @@ class Choice(NamedTuple):
     def sample(self, key: PRNGKeyArray, count: int) -> list[Any]:
         """That many draws, of each option as many to within one: in random order."""
         first, second = jax.random.split(key)
-        options = jax.random.permutation(first, len(self.options))
-        numbers = options[jnp.arange(count) % len(self.options)]
-        return [self.options[int(number)] for number in jax.random.permutation(second, numbers)]
+        options = np.asarray(jax.random.permutation(first, len(self.options)))
+        order = np.asarray(jax.random.permutation(second, count))
+        return [self.options[number] for number in options[order % len(options)]]
 
     def narrowed(self, values: Sequence[Any]) -> "Choice":
         """Those of the options that are among the values."""

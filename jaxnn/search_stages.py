@@ -64,9 +64,8 @@ class Halving:
         """Train; what has come of it, and for how many stages each trial was trained."""
         shape = columns.configs, 1
         no_run = np.zeros(shape, bool)
-        programs = len(columns.programs())
         result = SweepResult(
-            columns.tree(), room_for(self.outcomes(columns), shape), no_run.copy(), no_run.copy(), programs, 0.0, 0.0
+            columns.tree(), room_for(self.outcomes(columns), shape), no_run.copy(), no_run.copy(), 0, 0.0, 0.0
         )
         stage = np.zeros(columns.configs, int)
         states: dict[int, Any] = {}
@@ -92,6 +91,7 @@ class Halving:
                 states |= {trial: [leaf[place, 0] for leaf in new_states] for place, trial in enumerate(trials)}
                 stage[trials] += part.finished[:, 0]
                 result = result._replace(
+                    programs=self._first.programs + self._further.programs,
                     compile_seconds=result.compile_seconds + part.compile_seconds,
                     run_seconds=result.run_seconds + part.run_seconds,
                 )

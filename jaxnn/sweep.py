@@ -126,6 +126,11 @@ class Sweeper:
         self._traced: dict[Any, Traced] = {}
         self._programs: dict[Any, Program] = {}
 
+    @property
+    def programs(self) -> int:
+        """How many have been compiled."""
+        return len(self._programs)
+
     def outcomes(self, columns: Columns) -> PyTree:
         """Shapes of those of one run; `run` is traced for each program of the columns."""
         alike = Alike()

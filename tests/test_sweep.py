@@ -1,6 +1,7 @@
 """`sweep` against a Python loop, however it is chunked and spread; what diverges, is interrupted, or is refused."""
 
 import importlib
+import itertools
 import math
 import signal
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxnn as nn
@@ -42,7 +43,9 @@ def by_loop(run, configs, seeds):
     """[configs, seeds, …] from calls one by one."""
     run = jax.jit(run)
     rows = [[run(config, jax.random.fold_in(KEY, seed)) for seed in range(seeds)] for config in configs]
-    return jax.tree.map(lambda *runs: np.stack(runs).reshape(len(configs), seeds, *np.shape(runs[0])), *sum(rows, []))
+    return jax.tree.map(
+        lambda *runs: np.stack(runs).reshape(len(configs), seeds, *np.shape(runs[0])), *itertools.chain(*rows)
+    )
 
 
 def assert_close(a, b, **tolerance):
@@ -280,6 +283,7 @@ class TestMemory:
         scan = lambda x: jax.lax.scan(lambda c, _: (c * 2, None), x, length=3)[0].sum()
         assert bytes_at_once(jax.make_jaxpr(scan)(jnp.zeros(100)).jaxpr) == 800
 
+    @settings(deadline=None)
     @given(st.integers(1, 50), st.integers(1, 6), st.integers(1, 9), st.integers(1, 12))
     def test_blocks_cover_all_runs_and_no_more_than_asked(self, configs, seeds, devices, most):
         block = choose_block(configs, seeds, devices, most)
@@ -299,30 +303,42 @@ class TestMemory:
         assert most < 4 or busiest <= 2 * best + most
 
 
-class TestResult:
-    outcomes = {"accuracy": np.array([[0.5, 0.7], [0.9, 0.8]]), "curve": np.arange(12.0).reshape(2, 2, 3), "nested": {"loss": np.array([[1.0, 1.0], [3.0, 0.5]])}}  # fmt: skip
-    result = nn.SweepResult({"rate": np.float32([0.1, 1.0]), "kind": ["a", "b"]}, outcomes, np.zeros((2, 2), bool), np.ones((2, 2), bool), 2, 0.0, 0.0)  # fmt: skip
+RESULT = nn.SweepResult(
+    {"rate": np.float32([0.1, 1.0]), "kind": ["a", "b"]},
+    {
+        "accuracy": np.array([[0.5, 0.7], [0.9, 0.8]]),
+        "curve": np.arange(12.0).reshape(2, 2, 3),
+        "nested": {"loss": np.array([[1.0, 1.0], [3.0, 0.5]])},
+    },
+    diverged=np.zeros((2, 2), bool),
+    finished=np.ones((2, 2), bool),
+    programs=2,
+    compile_seconds=0.0,
+    run_seconds=0.0,
+)
 
+
+class TestResult:
     def test_best(self):
-        best = self.result.best("accuracy")
+        best = RESULT.best("accuracy")
         assert (best.row, best.config, best.value) == (1, {"rate": 1.0, "kind": "b"}, pytest.approx(0.85))
         assert best.seeds.tolist() == [0.9, 0.8]
-        assert self.result.best("loss").row == 0
-        assert self.result.best("nested/loss", mode="max").row == 1
-        assert self.result.best("curve", "min").row == 0
-        assert self.result.best(lambda outcomes: outcomes["nested"]["loss"][:, ::-1] * 2, "min").value == 2.0
+        assert RESULT.best("loss").row == 0
+        assert RESULT.best("nested/loss", mode="max").row == 1
+        assert RESULT.best("curve", "min").row == 0
+        assert RESULT.best(lambda outcomes: outcomes["nested"]["loss"][:, ::-1] * 2, "min").value == 2.0
 
     def test_table(self):
-        lines = self.result.table().splitlines()
+        lines = RESULT.table().splitlines()
         assert lines[0].split() == ["kind", "rate", "accuracy", "curve", "nested/loss"]
         assert lines[1].split()[:5] == ["a", "0.1", "0.6000", "±", "0.1414"]
-        assert len(self.result.table("accuracy").splitlines()[1].split()) == 5
+        assert len(RESULT.table("accuracy").splitlines()[1].split()) == 5
 
     def test_csv(self, tmp_path):
-        text = self.result.to_csv()
+        text = RESULT.to_csv()
         assert text.splitlines()[0] == "kind,rate,seed,accuracy,curve,nested/loss,diverged,finished"
         assert text.splitlines()[2] == "a,0.1,1,0.7,5.0,1.0,False,True"
-        assert self.result.to_csv(tmp_path / "runs.csv") is None
+        assert RESULT.to_csv(tmp_path / "runs.csv") is None
         assert (tmp_path / "runs.csv").read_text() == text
         assert len(list(tmp_path.iterdir())) == 1
 
@@ -338,11 +354,11 @@ class TestResult:
     )
     def test_refuses(self, arguments, sentence, types_unchecked):
         with pytest.raises(ValueError, match=sentence):
-            self.result.best(*arguments)
+            RESULT.best(*arguments)
 
     def test_no_best(self):
         with pytest.raises(ValueError, match="no config is the best"):
-            self.result._replace(diverged=np.ones((2, 2), bool)).best("accuracy")
+            RESULT._replace(diverged=np.ones((2, 2), bool)).best("accuracy")
 
 
 def takes_float(config, key):
