@@ -60,6 +60,7 @@ from jaxnn.search_space import choice as choice
 from jaxnn.search_space import integers as integers
 from jaxnn.search_space import log_uniform as log_uniform
 from jaxnn.search_space import uniform as uniform
+from jaxnn.sharding import data_parallel as data_parallel
 from jaxnn.sweep import sweep as sweep
 from jaxnn.sweep_result import SweepResult as SweepResult
 from jaxnn.training import FitResult as FitResult

@@ -17,12 +17,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxnn import check_command, data_command, train_command
+from jaxnn import check_command, data_command, hosts, search_command, train_command
 from jaxnn._checks import check_choice
 from jaxnn.check_command import CheckGradientsConfig
 from jaxnn.config import TrainConfig
 from jaxnn.data_command import DataConfig
 from jaxnn.presets import PRESETS
+from jaxnn.search_options import SearchConfig
 from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, complain
 from jaxnn.trained_commands import EvaluateConfig, PredictConfig, run_evaluate, run_predict
 
@@ -39,6 +40,7 @@ class ModelsConfig:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": TrainConfig,
+    "search": SearchConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "models": ModelsConfig,
@@ -83,10 +85,12 @@ def entry() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows ASCII alone still gets its line
-    # One device trains while the other measures the epoch before.
-    jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
+    # A device for each core that this process may use: one trains while another measures the epoch before.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", cores)
     sys.unraisablehook = _hear_lost_interrupts
     status = main()
+    hosts.leave(failed=status != 0)
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -136,6 +140,8 @@ def _one_line(box: str) -> str:
 
 def _run(config: Any, console: Console) -> int:
     match config:
+        case SearchConfig():
+            return search_command.run(config, console)
         case TrainConfig():
             return train_command.run(config, console)
         case EvaluateConfig():

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import optax
 import tyro
@@ -12,9 +12,10 @@ import tyro
 from jaxnn import decoupled_optimizers, optimizers
 from jaxnn._checks import check_choice, check_number, check_size
 from jaxnn.data_options import check_options
+from jaxnn.hosts import check_roll
 from jaxnn.presets import PRESETS, ModelConfig, check_model, of_the_model, resolve_model
 
-__all__ = ["OPTIMIZERS", "TrainConfig", "build_optimizer", "check_names", "decouples", "from_json", "resolve"]
+__all__ = ["OPTIMIZERS", "PLACE", "TrainConfig", "build_optimizer", "check_names", "decouples", "from_json", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,25 @@ class TrainConfig(ModelConfig):
     """How an epoch draws its examples: shuffle (each once), replacement (at random each step), in_order."""
     seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
     """Random seed; the same seed and settings give the same network."""
+    devices: Annotated[str | None, tyro.conf.arg(metavar="all|INT", help_behavior_hint="(default: one)")] = None
+    """Devices that share every batch: all, or so many. A batch size that is not given is made a multiple of them."""
+    coordinator: Annotated[
+        str | None, tyro.conf.arg(metavar="HOST:PORT|auto", help_behavior_hint="(default: one process)")
+    ] = None
+    """Train with the devices of many processes: where process 0 listens, the same for all; auto on Slurm, Open MPI and
+    cloud TPUs. Only process 0 prints and writes."""
+    processes: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(with a coordinator)")] = None
+    """How many processes there are."""
+    process_id: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(with a coordinator)")] = None
+    """Which of them this one is, from 0."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a new one in runs/)")] = None
     """Folder for the run, which must not exist yet."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
+
+# Where a run computes: no matter to the network, and not kept.
+PLACE = ("devices", "coordinator", "processes", "process_id")
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": optimizers.sgd,
@@ -81,8 +96,14 @@ _LEARNING_RATES = {
 }
 
 
-def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
-    """Fill in what was left to the model, and refuse settings that are out of range or not this model's."""
+Config = TypeVar("Config", bound=TrainConfig)
+
+
+def resolve(config: Config, train_examples: int, devices: int = 1) -> Config:
+    """Fill in what was left to the model, and refuse settings that are out of range or not this model's.
+
+    So many devices share every batch.
+    """
     check_names(config)
     preset = PRESETS[config.model]
     optimizer = config.optimizer or preset.optimizer
@@ -90,8 +111,13 @@ def resolve(config: TrainConfig, train_examples: int) -> TrainConfig:
     own_decay = _settings_of(optimizer).get("weight_decay", 0.0)
     # Of little data, batches small enough for ten steps an epoch.
     own_batch_size = min(preset.batch_size, max(2, train_examples // 10), train_examples)
+    own_batch_size = max(own_batch_size // devices, 1) * devices
     batch_size = own_batch_size if config.batch_size is None else config.batch_size
     check_size("--batch-size", batch_size)
+    if batch_size % devices:
+        raise ValueError(
+            f"--batch-size is {batch_size}, which {devices} devices cannot share evenly; use a multiple of {devices}"
+        )
     if batch_size > train_examples:
         raise ValueError(f"--batch-size is {batch_size}, but there are only {train_examples} training examples")
     steps_per_epoch = train_examples // batch_size
@@ -131,6 +157,21 @@ def check_names(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None:
             check_size(f"--{name.replace('_', '-')}", value)
+    _check_place(config)
+
+
+def _check_place(config: TrainConfig) -> None:
+    devices = config.devices
+    if devices is not None and devices != "all" and not (devices.isascii() and devices.isdigit() and int(devices)):
+        raise ValueError(f"--devices must be all, or how many, from 1; got {devices!r}")
+    if config.coordinator is None:
+        for name in ("processes", "process_id"):
+            if getattr(config, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} goes with --coordinator HOST:PORT, which is missing")
+    elif devices not in (None, "all"):
+        raise ValueError("with --coordinator all devices of all processes share the work; leave out --devices")
+    else:
+        check_roll(config.coordinator, config.processes, config.process_id)
 
 
 def build_optimizer(config: TrainConfig, train_examples: int) -> optax.GradientTransformation:
@@ -159,7 +200,7 @@ def _settings_of(optimizer: str) -> dict[str, Any]:
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
     """The resolved config that `config.json` holds; what is unknown, missing or out of range is refused."""
-    known = {field.name for field in fields(TrainConfig)}
+    known = {field.name for field in fields(TrainConfig)} - set(PLACE)
     for name in sorted(values.keys() ^ known):
         state = "is missing" if name in known else "is unknown"
         raise ValueError(f"its setting {name!r} {state}: it was written by another version of jaxnn")

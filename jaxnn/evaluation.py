@@ -6,11 +6,13 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array
 
 from jaxnn._checks import check_callable, check_examples, check_size
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.metrics import accuracy
+from jaxnn.sharding import constrain_batch, number_of_parts, split_evenly
 
 __all__ = ["evaluate"]
 
@@ -29,12 +31,14 @@ def evaluate(
     *,
     preprocess: Preprocess | None = None,
     batch_size: int = 1000,
+    batch_sharding: NamedSharding | None = None,
 ) -> dict[str, Array]:
     """Each metric on all of the data, at inference (no dropout, running moments in batch norm).
 
     A metric is a function `(outputs, targets) -> mean over the batch`, as losses are; without `metrics` it is
     `{"accuracy": accuracy}`. The last batch may be smaller and weighs as many examples as it has: every example
-    counts once. `batch_size` bounds memory and leaves the result alone.
+    counts once. `batch_size` bounds memory and leaves the result alone; so does `batch_sharding`, such as
+    `data_parallel()`, which splits the batches over devices.
 
     Raises:
         ValueError: a batch size below 1, or data that does not fit the contract.
@@ -51,14 +55,17 @@ def evaluate(
     check_examples("data", data)
     x, y = jnp.asarray(data[0]), jnp.asarray(data[1])
     batch_size = min(batch_size, len(x))
-    full, rest = divmod(len(x), batch_size)
+    full = len(x) // batch_size
+    parts = number_of_parts(batch_sharding)
+    if parts > 1:
+        full, batch_size = split_evenly(len(x), batch_size, parts)
+    rest = len(x) - full * batch_size
 
     def of_batch(start: int | Array, size: int) -> dict[str, Array]:
         batch = jax.lax.dynamic_slice_in_dim(x, start, size)
         targets = jax.lax.dynamic_slice_in_dim(y, start, size)
-        batch = batch if preprocess is None else preprocess(batch)
-        outputs, _ = model.apply(params, model_state, batch, training=False)
-        return {name: mean_of_batch(name, metric(outputs, targets)) for name, metric in metrics.items()}
+        batch, targets = constrain_batch((batch, targets), batch_sharding)
+        return means_of_batch(model, params, model_state, (batch, targets), metrics, preprocess)
 
     starts = jnp.arange(full) * batch_size
     means = jax.lax.map(lambda start: of_batch(start, batch_size), starts)
@@ -71,6 +78,21 @@ def evaluate(
     )
 
 
+def means_of_batch(
+    model: Layer,
+    params: Params,
+    model_state: ModelState,
+    batch: Examples,
+    metrics: Metrics,
+    preprocess: Preprocess | None,
+) -> dict[str, Array]:
+    """Each metric on one batch."""
+    x, y = batch
+    x = x if preprocess is None else preprocess(x)
+    outputs, _ = model.apply(params, model_state, x, training=False)
+    return {name: mean_of_batch(name, metric(outputs, jnp.asarray(y))) for name, metric in metrics.items()}
+
+
 def measure(
     model: Layer,
     loss: Loss,
@@ -80,15 +102,24 @@ def measure(
     validation: Examples | None,
     metrics: Metrics,
     preprocess: Preprocess | None,
+    batch_sharding: NamedSharding | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The metrics after an epoch, on the training data and on the validation data (there with the loss)."""
     on_train: dict[str, Array] = {}
     on_validation: dict[str, Array] = {}
     if metrics:
-        on_train = evaluate(model, params, model_state, train, metrics, preprocess=preprocess)
+        on_train = evaluate(
+            model, params, model_state, train, metrics, preprocess=preprocess, batch_sharding=batch_sharding
+        )
     if validation is not None:
         on_validation = evaluate(
-            model, params, model_state, validation, {"loss": loss, **metrics}, preprocess=preprocess
+            model,
+            params,
+            model_state,
+            validation,
+            {"loss": loss, **metrics},
+            preprocess=preprocess,
+            batch_sharding=batch_sharding,
         )
     return on_train, on_validation
 

@@ -2,19 +2,23 @@
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxnn._columns import plain
+from jaxnn.random_search import SearchResult
+from jaxnn.search_space import Choice, LogUniform
 from jaxnn.training import History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_history", "save_figure"]
+__all__ = ["plot_history", "plot_search", "save_figure"]
 
 # Of Okabe & Ito (2008), which colour-blind readers can tell apart.
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
+_ROUNDS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
 
 
 def plot_history(history: History, title: str = "") -> "Figure":
@@ -63,6 +67,58 @@ def plot_history(history: History, title: str = "") -> "Figure":
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, parse_math=False)  # a name with dollars is no formula
     return figure
+
+
+def plot_search(result: SearchResult, metric: str, title: str = "") -> "Figure":
+    """Draw every trial of a search: the metric over each hyperparameter, a colour for each round.
+
+    Bars above show the range of each round. Trials that were stopped early are hollow; diverged ones have no metric:
+    they are crosses at the bottom.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(result.spaces[0])
+    figure = Figure(figsize=(1.4 + 3.9 * len(names), 4.2), layout="constrained")
+    values = result.trials.score(metric)[:, 0]
+    low, high = np.nanmin(values), np.nanmax(values)
+    step = 0.04 * ((high - low) or 1.0)
+    rounds = int(result.round.max()) + 1
+    axes = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
+    for axis, name in zip(axes, names, strict=True):
+        places = _places(result, name, axis)
+        for number in range(rounds):
+            color = _ROUNDS[number % len(_ROUNDS)]
+            here = result.round == number
+            good, bad = here & np.isfinite(values), here & ~np.isfinite(values)
+            whole, stopped = good & (result.stage == result.stage.max()), good & (result.stage < result.stage.max())
+            axis.scatter(places[whole], values[whole], s=16, color=color, alpha=0.75, lw=0, label=f"round {number + 1}")
+            axis.scatter(places[stopped], values[stopped], s=14, facecolors="none", edgecolors=color, lw=0.8)
+            axis.scatter(places[bad], np.full(bad.sum(), low - 2 * step), s=16, color=color, marker="x", lw=1)
+            space = result.spaces[number][name]
+            if not isinstance(space, Choice):
+                height = high + (1 + rounds - number) * step
+                axis.plot([space.low, space.high], [height, height], color=color, lw=4, solid_capstyle="butt")
+        best = result.best.row
+        axis.scatter(places[best], values[best], s=110, marker="*", color="black", zorder=3, label="best")
+        axis.set_xlabel(name.replace("_", " "), parse_math=False)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(metric.replace("_", " "), parse_math=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _places(result: SearchResult, name: str, axis: Any) -> np.ndarray:
+    """Where the trials stand on the axis of a hyperparameter, which is given its scale."""
+    space, column = result.spaces[0][name], result.trials.configs[name]
+    if not isinstance(space, Choice):
+        axis.set_xscale("log" if isinstance(space, LogUniform) else "linear")
+        return np.asarray(column)
+    axis.set_xticks(range(len(space.options)), [str(getattr(option, "__name__", option)) for option in space.options])
+    numbers = [space.options.index(plain(value)) for value in column]
+    # Side by side within an option, not one upon the other.
+    return np.array(numbers) + np.random.default_rng(0).uniform(-0.2, 0.2, len(numbers))
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:

@@ -19,12 +19,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnn.config import TrainConfig, from_json
+from jaxnn.config import PLACE, TrainConfig, from_json
 from jaxnn.data.dataset import Splits
 from jaxnn.data.description import Description, Drawing
 from jaxnn.training import History
 
-__all__ = ["WEIGHTS", "RunFolder", "create", "data_digest", "read_config", "write_config", "write_metrics"]
+__all__ = [
+    "WEIGHTS",
+    "RunFolder",
+    "create",
+    "data_digest",
+    "read_config",
+    "settings_of",
+    "write_config",
+    "write_json",
+    "write_metrics",
+]
 
 WEIGHTS = "weights.safetensors"
 _LONGEST_LABEL = 200  # bytes of the 255 that a file's name may have: a number follows
@@ -105,25 +115,32 @@ def data_digest(splits: Splits) -> str:
 
 def write_config(folder: Path, config: TrainConfig, about: Description, data_sha256: str, **facts: Any) -> None:
     """Write `config.json`: settings, what the data is, versions and devices it ran with, and digests."""
-    settings = dataclasses.asdict(config)
-    if config.data_dir is not None:
-        settings["data_dir"] = str(config.data_dir.expanduser().absolute())
-    if config.out is not None:
-        settings["out"] = str(config.out)
-    packages = ("jaxnn", "jax", "jaxlib", "numpy", "optax")
     content = {
-        "config": settings,
+        "config": settings_of(config),
         "data": dataclasses.asdict(about),
         "data_sha256": data_sha256,
         **facts,
         "weights_sha256": _digest(folder / WEIGHTS),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in packages},
-        },
-        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
     }
-    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / "config.json", content)
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON has them, with whole paths."""
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in PLACE}
+    if config.data_dir is not None:
+        settings["data_dir"] = str(config.data_dir.expanduser().absolute())
+    if config.out is not None:
+        settings["out"] = str(config.out)
+    return settings
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file that says as well with which versions, and on what, it was made."""
+    packages = ("jaxnn", "jax", "jaxlib", "numpy", "optax")
+    versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
+    path.write_text(json.dumps({**content, "versions": versions, "devices": devices}, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> tuple[TrainConfig, Description, str]:

@@ -5,31 +5,24 @@ import functools
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxnn import hosts
 from jaxnn._checks import check_batch_size
+from jaxnn.data.dataset import DataError
 from jaxnn.data.streaming import Stream
-from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, evaluate, measure
+from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, evaluate, means_of_batch
 from jaxnn.interrupts import noted_interrupts, wait
 from jaxnn.layers import Layer, ModelState, Params
+from jaxnn.programs import Arithmetic, Learned, compile_on_one, compile_split
 from jaxnn.sampling import Sampling
-from jaxnn.stream_programs import (
-    Arithmetic,
-    Feeder,
-    Learned,
-    Measured,
-    Order,
-    Programs,
-    compile_streamed,
-    on_device,
-    sample,
-)
+from jaxnn.stream_programs import Feeder, Order, compile_streamed, sample
 from jaxnn.training import (
     Augment,
     History,
@@ -42,6 +35,10 @@ from jaxnn.training import (
 )
 
 __all__ = ["DivergedError", "EpochReport", "RunResult", "train"]
+
+
+# Between XLA's complaint and the news that a process is gone.
+SECONDS_TO_KNOW = 2
 
 
 class DivergedError(RuntimeError):
@@ -68,7 +65,7 @@ class RunResult(NamedTuple):
     opt_state: PyTree
     history: History  # of the finished epochs, as NumPy arrays
     epochs: int  # finished
-    interrupted: bool  # by Ctrl-C, before the last epoch
+    interrupted: bool  # by Ctrl-C or the loss of another process, before the last epoch
     compile_seconds: float
     run_seconds: float
 
@@ -89,6 +86,7 @@ def train(
     sampling: Sampling = "shuffle",
     preprocess: Preprocess | None = None,
     augment: Augment | None = None,
+    batch_sharding: NamedSharding | None = None,
     report: Callable[[EpochReport], None] | None = None,
 ) -> RunResult:
     """Train a model from the host, an epoch at a time.
@@ -104,11 +102,17 @@ def train(
     which `metrics={}` spares (None is the accuracy where the targets are labels); and then the validation stream
     once, for the loss and `metrics`; an epoch is measured and given to `report` before the next one trains.
 
+    `batch_sharding`, such as `data_parallel()`, splits every batch over devices, which train and measure together. Each
+    device holds its part of the data alone, and each process gathers or reads the rows of its own devices; the order is
+    that of one device. Every process calls `train` with the same arguments, and gets the same result, as arrays on its
+    first device.
+
     Raises:
         TypeError, ValueError: arguments that do not fit, before any work but the reading of a stream's first example.
         DataError: an example of a stream cannot be read, or takes too long; the stream is closed.
         DivergedError: the loss became NaN or infinite.
         KeyboardInterrupt: Ctrl-C before the first epoch was finished.
+        PeerLostError: another process is gone, before the first epoch was finished.
 
     >>> import jax, jaxnn as nn
     >>> from jaxnn import runner
@@ -141,13 +145,25 @@ def train(
         sampling=sampling,
         preprocess=preprocess,
         augment=augment,
+        batch_sharding=batch_sharding,
     )
 
     def start(key: PRNGKeyArray) -> TrainState:
         return init_state(model, optimizer, train_sample[0].shape[1:], key)
 
     def one_step(state: TrainState, x: Array, y: Array) -> tuple[TrainState, Array]:
-        return train_step(model, loss, optimizer, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment)
+        return train_step(
+            model,
+            loss,
+            optimizer,
+            state,
+            x,
+            y,
+            penalty=penalty,
+            preprocess=preprocess,
+            augment=augment,
+            batch_sharding=batch_sharding,
+        )
 
     def one_epoch(state: TrainState, train: Examples) -> tuple[TrainState, Array]:
         return train_epoch(
@@ -164,20 +180,20 @@ def train(
             augment=augment,
         )
 
-    def measured(learned: Learned, train: Examples, validation: Examples | None) -> Measured:
-        return measure(model, loss, *learned, train, validation, metrics, preprocess)
-
     def means(metrics: Metrics, learned: Learned, examples: Examples) -> dict[str, Array]:
+        if batch_sharding is not None:
+            return means_of_batch(model, *learned, examples, metrics, preprocess)
         return evaluate(model, *learned, examples, metrics, preprocess=preprocess)
 
     def infer(learned: Learned, x: Array) -> Array:
         return model.apply(*learned, x if preprocess is None else preprocess(x), training=False)[0]
 
-    with noted_interrupts() as heard, contextlib.ExitStack() as opened:
+    with noted_interrupts() as heard, hosts.loss_heard(heard), contextlib.ExitStack() as opened:
         began = time.perf_counter()
+        arithmetic = Arithmetic(start, one_step, one_epoch, means, infer, metrics, {"loss": loss, **metrics})
         if isinstance(train, Stream) or isinstance(validation, Stream):
             programs = compile_streamed(
-                Arithmetic(start, one_step, one_epoch, means, infer, metrics, {"loss": loss, **metrics}),
+                arithmetic,
                 key,
                 train,
                 validation,
@@ -185,9 +201,12 @@ def train(
                 opened,
                 Feeder(functools.partial(wait, heard=heard), heard),
                 functools.partial(_check_loss, epochs=epochs),
+                batch_sharding,
             )
+        elif batch_sharding is not None:
+            programs = compile_split(arithmetic, key, train, validation, batch_size, data_key, sampling, batch_sharding)
         else:
-            programs = _compile(start, one_epoch, measured, key, train, validation)
+            programs = compile_on_one(arithmetic, key, train, validation)
         state = programs.start()
         compile_seconds = time.perf_counter() - began
 
@@ -217,55 +236,28 @@ def train(
                     settle()
             while in_flight:
                 settle()
-        except KeyboardInterrupt:
-            if not finished:
+        except (DivergedError, DataError):
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            # What XLA says when another process ends may come before that is known.
+            lost = hosts.lost(within=0 if isinstance(error, KeyboardInterrupt) else SECONDS_TO_KNOW)
+            if lost is not None and not finished:
+                raise lost from None
+            if not finished or (lost is None and not isinstance(error, KeyboardInterrupt)):
                 raise
             interrupted = len(finished) < epochs
     run_seconds = time.perf_counter() - began
+    learned = reached.params, reached.model_state, reached.opt_state
+    if batch_sharding is not None:
+        # Arrays over several hosts would go with no others.
+        learned = jax.tree.map(lambda leaf: leaf.addressable_data(0), learned)
     return RunResult(
-        reached.params,
-        reached.model_state,
-        reached.opt_state,
+        *learned,
         _join(finished),
         len(finished),
         interrupted,
         compile_seconds,
         run_seconds,
-    )
-
-
-def _compile(
-    start: Callable[[PRNGKeyArray], TrainState],
-    epoch: Callable[[TrainState, Examples], tuple[TrainState, Array]],
-    measured: Callable[[Learned, Examples, Examples | None], Measured],
-    key: PRNGKeyArray,
-    train: Examples,
-    validation: Examples | None,
-) -> Programs:
-    # One epoch is measured while the next one trains: on another device where there is one, else in its turn.
-    here, *others = jax.local_devices()
-    beside = others[0] if others else here
-    data = jax.device_put(train, here)
-    data_beside = data if beside == here else jax.device_put(train, beside), jax.device_put(validation, beside)
-    state = jax.eval_shape(start, key)
-    lowered = (
-        jax.jit(start).lower(key),
-        jax.jit(epoch).lower(on_device(here, state), data),
-        jax.jit(measured).lower(on_device(beside, (state.params, state.model_state)), *data_beside),
-    )
-    with ThreadPoolExecutor() as pool:
-        run_start, run_epoch, run_measured = pool.map(lambda program: program.compile(), lowered)
-
-    def measure_beside(state: TrainState) -> Measured:
-        learned = jax.device_put((state.params, state.model_state), beside)
-        result: Measured = run_measured(learned, *data_beside)
-        return result
-
-    return Programs(
-        start=lambda: jax.device_put(run_start(key), here),
-        epoch=lambda state: run_epoch(state, data),
-        measured=measure_beside,
-        in_flight=2,
     )
 
 

@@ -6,63 +6,39 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxnn import hosts
 from jaxnn.data.batching import Index
 from jaxnn.data.dataset import Dataset
 from jaxnn.data.streaming import Stream, StreamIterator
 from jaxnn.evaluation import Examples, Metrics
-from jaxnn.layers import ModelState, Params
-from jaxnn.sampling import Sampling, epoch_indices
+from jaxnn.programs import (
+    Arithmetic,
+    Learned,
+    Measured,
+    Programs,
+    draw_order,
+    on_device,
+    split_epoch,
+    split_means,
+)
+from jaxnn.sampling import Sampling
+from jaxnn.sharding import number_of_parts, own_rows, place_rows, place_whole, whole
 from jaxnn.training import TrainState, split_by_purpose
 
-__all__ = [
-    "Arithmetic",
-    "Feeder",
-    "Learned",
-    "Measured",
-    "Order",
-    "Programs",
-    "compile_streamed",
-    "on_device",
-    "sample",
-]
-
-Learned: TypeAlias = tuple[Params, ModelState]
-Measured: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
+__all__ = ["Feeder", "Order", "compile_streamed", "sample"]
 
 # As many steps may wait for the device, and hold their batches there.
 STEPS_IN_FLIGHT = 4
 # How long a wait for data may be deaf to Ctrl-C.
 SECONDS_DEAF = 0.05
-
-_drawn = jax.jit(epoch_indices, static_argnums=(2, 3, 4))
-
-
-class Programs(NamedTuple):
-    """The compiled parts of a run, with the data where they want it."""
-
-    start: Callable[[], TrainState]
-    epoch: Callable[[TrainState], tuple[TrainState, Any]]
-    measured: Callable[[TrainState], Measured]
-    in_flight: int  # epochs that may be, the one that is settled among them
-
-
-class Arithmetic(NamedTuple):
-    """What a run computes, before it is compiled."""
-
-    start: Callable[[PRNGKeyArray], TrainState]
-    step: Callable[[TrainState, Array, Array], tuple[TrainState, Array]]
-    epoch: Callable[[TrainState, Examples], tuple[TrainState, Array]]
-    means: Callable[[Metrics, Learned, Examples], dict[str, Array]]
-    infer: Callable[[Learned, Array], Array]
-    train_metrics: Metrics
-    validation_metrics: Metrics
 
 
 class Order(NamedTuple):
@@ -81,7 +57,7 @@ class Order(NamedTuple):
 
         def draw(epoch: int) -> Array:
             assert self.data_key is not None
-            return _drawn(self.data_key, epoch, examples, self.batch_size, self.sampling)
+            return draw_order(self.data_key, epoch, examples, self.batch_size, self.sampling)
 
         # Now, and so compiled in this thread: one that reads must be able to end soon.
         first = draw(0)
@@ -108,9 +84,10 @@ class Order(NamedTuple):
         for start in range(0, examples, self.batch_size):
             yield np.arange(start, min(start + self.batch_size, examples))
 
-    def pass_length(self, examples: int) -> int:
-        """How many batches a pass has."""
-        return -(-examples // self.batch_size)
+    def pass_sizes(self, examples: int) -> list[int]:
+        """How many examples each batch of a pass has."""
+        full, rest = divmod(examples, self.batch_size)
+        return [self.batch_size] * full + ([rest] if rest else [])
 
 
 class Feeder(NamedTuple):
@@ -139,7 +116,7 @@ class Feeder(NamedTuple):
                 pass
             if self.heard.is_set():
                 raise KeyboardInterrupt
-            in_flight.append(call(*next(batches)))
+            in_flight.append(hosts.call(call, *next(batches)))
             if len(in_flight) == STEPS_IN_FLIGHT:
                 settle_one()
         while in_flight:
@@ -153,10 +130,38 @@ def sample(data: Examples | Stream, size: int) -> Examples:
     return Dataset(*(np.broadcast_to(part, (size, *part.shape[1:])) for part in data.example))
 
 
-def on_device(device: jax.Device, shapes: PyTree) -> PyTree:
-    """Shapes of arrays that will lie on a device."""
-    sharding = jax.sharding.SingleDeviceSharding(device)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
+class Where(NamedTuple):
+    """Where a run's arrays lie: on this host's first device, or split over several."""
+
+    batch_sharding: NamedSharding | None
+
+    def put(self, tree: PyTree) -> PyTree:
+        """What is not split."""
+        if self.batch_sharding is None:
+            return jax.device_put(tree, jax.local_devices()[0])
+        return place_whole(tree, self.batch_sharding)
+
+    def put_rows(self, rows: Dataset, size: int) -> Dataset:
+        """A batch of which this process has read its rows."""
+        return self.put(rows) if self.batch_sharding is None else place_rows(rows, self.batch_sharding, size)
+
+    def own(self, index: Index) -> Index:
+        """The examples of a batch that this process reads."""
+        return index if self.batch_sharding is None else index[own_rows(self.batch_sharding, len(index))]
+
+    def shapes(self, stream: Stream, size: int) -> Any:
+        """The shapes of a batch there."""
+        shapes = [jax.ShapeDtypeStruct((size, *part.shape[1:]), part.dtype) for part in stream.example]
+        if self.batch_sharding is None:
+            return tuple(on_device(jax.local_devices()[0], shapes))
+        split = whole(self.batch_sharding) if size % number_of_parts(self.batch_sharding) else self.batch_sharding
+        return tuple(jax.ShapeDtypeStruct(part.shape, part.dtype, sharding=split) for part in shapes)
+
+    def jit(self, function: Callable, **options: Any) -> Any:
+        """`jax.jit`; of what is not a batch each device has all."""
+        if self.batch_sharding is None:
+            return jax.jit(function, **options)
+        return jax.jit(function, out_shardings=whole(self.batch_sharding), **options)
 
 
 def compile_streamed(
@@ -168,22 +173,30 @@ def compile_streamed(
     opened: contextlib.ExitStack,
     feeder: Feeder,
     check_loss: Callable[[Any, int, int], None],
+    batch_sharding: NamedSharding | None,
 ) -> Programs:
     """Compile a run of whose data at least one part is a stream; `opened` closes what is read from.
 
     `check_loss` is told each loss, its step in the run, from 0, and how many steps an epoch has.
     """
-    here = jax.local_devices()[0]
-    first = jax.device_put(jax.jit(arithmetic.start).lower(key).compile()(key), here)
-    state = on_device(here, first)
-    learned: Learned = (state.params, state.model_state)
+    where = Where(batch_sharding)
+    started = jax.jit(arithmetic.start).lower(key).compile()(key)
     if order.data_key is None:
-        order = order._replace(data_key=split_by_purpose(first.key).data)
+        order = order._replace(data_key=split_by_purpose(started.key).data)
+    first = where.put(started)
+    learned: Learned = (first.params, first.model_state)
 
-    def read(stream: Stream, indices: Iterator[Index], count: int) -> StreamIterator:
-        # Reading begins now, and goes on while the programs are compiled.
-        below = _labels_below(arithmetic.infer, learned, stream, here)
-        return opened.enter_context(stream.read(indices, count, labels_below=below, like=stream.example, device=here))
+    def read(stream: Stream, indices: Iterator[Index], sizes: list[int]) -> StreamIterator:
+        # Reading begins now, and goes on while the programs are compiled. `sizes` are those of an epoch's batches.
+        return opened.enter_context(
+            stream.read(
+                map(where.own, indices),
+                order.epochs * len(sizes),
+                labels_below=_labels_below(arithmetic.infer, learned, stream),
+                like=stream.example,
+                place=lambda number, rows: where.put_rows(rows, sizes[number % len(sizes)]),
+            )
+        )
 
     def means_of(
         data: Examples | Stream | None, batches: StreamIterator | None, metrics: Metrics
@@ -193,25 +206,33 @@ def compile_streamed(
         means = functools.partial(arithmetic.means, metrics)
         if isinstance(data, Stream):
             assert batches is not None
-            return _means(means, learned, data, batches, order, here, feeder)
-        in_memory = jax.device_put(data, here)
+            return _means(means, learned, data, batches, order, where, feeder)
+        if batch_sharding is not None:
+            return split_means(arithmetic.means, learned, data, metrics, batch_sharding=batch_sharding)
+        in_memory = where.put(data)
         compiled = jax.jit(means).lower(learned, in_memory).compile()
         return lambda learned: compiled(learned, in_memory)
 
+    epoch: Callable[[TrainState], tuple[TrainState, Any]]
     train_batches = validation_batches = None
     if isinstance(validation, Stream):
         passes = order.of_measuring(len(validation))
-        validation_batches = read(validation, passes, order.epochs * order.pass_length(len(validation)))
+        validation_batches = read(validation, passes, order.pass_sizes(len(validation)))
     if isinstance(train, Stream):
         steps = len(train) // order.batch_size
         measured = bool(arithmetic.train_metrics)
-        per_epoch = steps + (order.pass_length(len(train)) if measured else 0)
-        train_batches = read(train, order.of_training(len(train), measured=measured), order.epochs * per_epoch)
-        example = _batch_of(train, order.batch_size, here)
-        epoch = _epoch(arithmetic.step, state, example, train_batches, steps, feeder, check_loss)
+        sizes = [order.batch_size] * steps + (order.pass_sizes(len(train)) if measured else [])
+        train_batches = read(train, order.of_training(len(train), measured=measured), sizes)
+        example = where.shapes(train, order.batch_size)
+        epoch = _epoch(arithmetic.step, first, example, train_batches, steps, where, feeder, check_loss)
+    elif batch_sharding is not None:
+        assert order.data_key is not None
+        epoch = split_epoch(
+            arithmetic.step, first, train, order.batch_size, order.data_key, order.sampling, batch_sharding
+        )
     else:
-        data = jax.device_put(train, here)
-        compiled_epoch = jax.jit(arithmetic.epoch).lower(state, data).compile()
+        data = where.put(train)
+        compiled_epoch = jax.jit(arithmetic.epoch).lower(first, data).compile()
 
         def epoch(state: TrainState) -> tuple[TrainState, Any]:
             return compiled_epoch(state, data)
@@ -226,17 +247,9 @@ def compile_streamed(
     return Programs(start=lambda: first, epoch=epoch, measured=measure_both, in_flight=1)
 
 
-def _batch_of(stream: Stream, size: int, device: jax.Device) -> Any:
-    """The shapes of a batch on the device."""
-    shapes = [jax.ShapeDtypeStruct((size, *part.shape[1:]), part.dtype) for part in stream.example]
-    return tuple(on_device(device, shapes))
-
-
-def _labels_below(
-    infer: Callable[[Learned, Array], Array], learned: Learned, stream: Stream, device: jax.Device
-) -> int | None:
+def _labels_below(infer: Callable[[Learned, Array], Array], learned: Learned, stream: Stream) -> int | None:
     """How many classes the model tells apart, where the stream has integer labels."""
-    x, y = _batch_of(stream, 1, device)
+    x, y = stream.example
     outputs = jax.eval_shape(infer, learned, x)
     has_labels = outputs.ndim == 2 and outputs.shape[1] > 1 and y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.integer)
     return outputs.shape[1] if has_labels else None
@@ -248,11 +261,12 @@ def _epoch(
     example: Any,
     batches: StreamIterator,
     steps: int,
+    where: Where,
     feeder: Feeder,
     check_loss: Callable[[Any, int, int], None],
 ) -> Callable[[TrainState], tuple[TrainState, Float[np.ndarray, " steps"]]]:
     """Compile a step for such a state and such a batch; an epoch feeds it `steps` batches."""
-    compiled = jax.jit(step, donate_argnums=0).lower(state, *example).compile()
+    compiled = where.jit(step, donate_argnums=0).lower(state, *example).compile()
     numbers = itertools.count()
 
     def epoch(state: TrainState) -> tuple[TrainState, Float[np.ndarray, " steps"]]:
@@ -281,12 +295,12 @@ def _means(
     stream: Stream,
     batches: StreamIterator,
     order: Order,
-    device: jax.Device,
+    where: Where,
     feeder: Feeder,
 ) -> Callable[[Learned], dict[str, Any]]:
     """Compile the means of metrics over a batch; a pass over the stream weighs them by the examples they are of."""
-    sizes = [len(index) for index in order.of_pass(len(stream))]
-    compiled = {size: jax.jit(means).lower(learned, _batch_of(stream, size, device)).compile() for size in set(sizes)}
+    sizes = order.pass_sizes(len(stream))
+    compiled = {size: where.jit(means).lower(learned, where.shapes(stream, size)).compile() for size in set(sizes)}
 
     def over_the_stream(learned: Learned) -> dict[str, Any]:
         parts: list[dict[str, np.ndarray]] = []

@@ -1,6 +1,7 @@
 """`jaxnn train`: from data to a run folder."""
 
 import contextlib
+import hashlib
 import importlib
 import shlex
 import signal
@@ -12,9 +13,11 @@ from typing import cast
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
 from rich.console import Console
 
-from jaxnn import data, runner
+from jaxnn import data, hosts, runner
 from jaxnn.config import TrainConfig, build_optimizer, check_names, decouples, resolve
 from jaxnn.data._files import printable
 from jaxnn.data.description import Description
@@ -25,23 +28,28 @@ from jaxnn.presets import build_model
 from jaxnn.progress import EpochProgress, format_seconds
 from jaxnn.run_folder import create, data_digest, write_config, write_metrics
 from jaxnn.sampling import Sampling
-from jaxnn.terminal import INTERRUPTED, complain
+from jaxnn.sharding import data_parallel, number_of_parts
+from jaxnn.terminal import FAILED, INTERRUPTED, complain
 from jaxnn.trained import Trained, measure, save_trained
 
-__all__ = ["run"]
+__all__ = ["check_alike", "check_data", "describe_targets", "devices_of", "join", "run"]
 
 
 def run(config: TrainConfig, console: Console) -> int:
     """Train, write the run folder, and return the exit status."""
     check_names(config)
-    with create(config.out, f"{data.name_of(config.dataset)}-{config.model}") as folder:
+    writes, console = join(config, console)
+    batch_sharding = _batch_sharding(config)
+    label = f"{data.name_of(config.dataset)}-{config.model}"
+    with create(config.out, label) if writes else contextlib.nullcontext() as folder:
         splits, about = load_data(config.dataset, config)
         check_scaling(config.scaling, np.asarray(splits.train.x), config.dataset)
-        _check_data(config, splits, about, console)
+        check_data(config, splits, about, console)
         is_path = data.by_name(config.dataset) is None
         dataset = str(Path(config.dataset).expanduser().absolute()) if is_path else config.dataset
         scaling = config.scaling or choose_scaling(np.asarray(splits.train.x), about)
-        config = resolve(replace(config, dataset=dataset, scaling=scaling), len(splits.train.x))
+        devices = number_of_parts(batch_sharding)
+        config = resolve(replace(config, dataset=dataset, scaling=scaling), len(splits.train.x), devices)
         assert config.epochs is not None and config.batch_size is not None
         model = build_model(config, about.outputs)
         params, model_state = jax.eval_shape(lambda key: model.init(key, about.shape)[:2], jax.random.key(0))
@@ -57,16 +65,18 @@ def run(config: TrainConfig, console: Console) -> int:
         parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
         sizes = " / ".join(f"{len(part.x):,}" for part in splits)
         console.print(
-            f"data    {printable(about.name)}: {about.title}, {_describe_targets(about)}; "
+            f"data    {printable(about.name)}: {about.title}, {describe_targets(about)}; "
             f"{sizes} for training / validation / test"
         )
         console.print(f"model   {config.model}: {_describe_model(config)}, {parameters:,} parameters")
         console.print(
             f"method  {_describe_method(config)}, scaling {scaling}, {config.epochs} epochs of "
             f"{len(splits.train.x) // config.batch_size} steps, batches of {config.batch_size}; "
-            f"device {jax.devices()[0].platform}"
+            f"{_describe_devices(devices)}"
         )
         digest = data_digest(splits)
+        if config.coordinator is not None:
+            check_alike(config, digest)
         # Its import takes as long as drawing: done while XLA compiles, it costs nothing.
         threading.Thread(target=importlib.import_module, args=("matplotlib.figure",), daemon=True).start()
         with EpochProgress(config.epochs, console) as progress:
@@ -83,8 +93,14 @@ def run(config: TrainConfig, console: Console) -> int:
                 penalty=l2_penalty(config.weight_decay) if config.weight_decay and not decouples(config) else None,
                 sampling=cast(Sampling, config.sampling),
                 preprocess=trained.scale,
+                batch_sharding=batch_sharding,
                 report=progress,
             )
+        lost = hosts.lost()
+        if folder is None:
+            if lost is not None:
+                raise lost
+            return INTERRUPTED if result.interrupted else 0
         with _undisturbed():
             trained = trained._replace(params=result.params, model_state=result.model_state)
             # After Ctrl-C the device may still be busy with an epoch: measuring would wait for it.
@@ -97,6 +113,12 @@ def run(config: TrainConfig, console: Console) -> int:
             _write_run(folder.aside, config, trained, result, facts, on_test, digest)
             final = folder.finish()
 
+    if lost is not None:
+        complain(
+            f"{lost}; the network as it was after epoch {result.epochs} of {config.epochs} is saved in {final} "
+            f"(measure it with jaxnn evaluate {final})"
+        )
+        return FAILED
     if on_test is None:
         complain(
             f"stopped by Ctrl-C after epoch {result.epochs} of {config.epochs}; the network as it was then is saved "
@@ -113,7 +135,43 @@ def run(config: TrainConfig, console: Console) -> int:
     return 0
 
 
-def _check_data(config: TrainConfig, splits: data.Splits, about: Description, console: Console) -> None:
+def join(config: TrainConfig, console: Console) -> tuple[bool, Console]:
+    """Join the other processes, if there are any; whether this one writes, and what it prints to."""
+    if config.coordinator is None:
+        return True, console
+    hosts.quiet_libraries()
+    hosts.start(config.coordinator, config.processes, config.process_id)
+    writes = jax.process_index() == 0
+    return writes, console if writes else Console(quiet=True)
+
+
+def devices_of(config: TrainConfig) -> list[jax.Device]:
+    """Those that `--devices` names; all without it."""
+    devices = jax.devices()
+    if config.devices is None or config.devices == "all":
+        return devices
+    if int(config.devices) > len(devices):
+        raise ValueError(f"--devices is {config.devices}, but there are only {len(devices)} ({devices[0].platform})")
+    return devices[: int(config.devices)]
+
+
+def _batch_sharding(config: TrainConfig) -> NamedSharding | None:
+    if config.devices is None and config.coordinator is None:
+        return None
+    return data_parallel(devices_of(config))
+
+
+def check_alike(config: TrainConfig, digest: str) -> None:
+    """Refuse to train with processes that have other data or settings."""
+    settings = replace(config, process_id=None, out=None, data_dir=None, dataset="", debug=False)
+    ours = hashlib.sha256(f"{settings} {digest}".encode()).digest()
+    everybodys = multihost_utils.process_allgather(np.frombuffer(ours, np.uint8))
+    for number, theirs in enumerate(everybodys):
+        if not np.array_equal(theirs, everybodys[0]):
+            raise ValueError(f"process {number} has other data or settings than process 0")
+
+
+def check_data(config: TrainConfig, splits: data.Splits, about: Description, console: Console) -> None:
     """Stop at what makes training wrong, and say once what looks odd."""
     report = data.validate(splits, classes=about.classes or None, columns=about.columns)
     try:
@@ -149,6 +207,7 @@ def _write_run(
     """Write all files of a run into its folder, the figure last: a run is worth more than its picture."""
     metric = trained.objective.metric_name
     words = metric.replace("_", " ")
+    stopped = ", stopped by Ctrl-C" if hosts.lost() is None else ", stopped by the loss of a process"
     save_trained(folder, trained)
     write_config(
         folder,
@@ -163,7 +222,7 @@ def _write_run(
     write_metrics(folder, result.history)
     summary = [
         *facts,
-        f"epochs: {result.epochs} of {config.epochs}{', stopped by Ctrl-C' if result.interrupted else ''}",
+        f"epochs: {result.epochs} of {config.epochs}{stopped if result.interrupted else ''}",
         f"seconds: {result.compile_seconds:.2f} to compile, {result.run_seconds:.2f} to train",
         f"training {words}: {result.history.train[metric][-1]:.4f}",
         f"validation {words}: {result.history.validation[metric][-1]:.4f}",
@@ -209,8 +268,15 @@ def _next_steps(config: TrainConfig, about: Description, folder: Path) -> list[s
     return steps
 
 
-def _describe_targets(about: Description) -> str:
+def describe_targets(about: Description) -> str:
+    """What is to be predicted, in words."""
     return f"{len(about.classes)} classes" if about.classes else f"numbers to predict: {', '.join(about.targets)}"
+
+
+def _describe_devices(shared_by: int) -> str:
+    device = f"device {jax.devices()[0].platform}"
+    hosts = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return device if shared_by == 1 else f"{device}, {shared_by}{hosts}"
 
 
 def _describe_model(config: TrainConfig) -> str:

@@ -7,27 +7,21 @@ step n draws the same numbers however training reached it.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxnn._checks import (
-    check_batch_size,
-    check_callable,
-    check_choice,
-    check_examples,
-    check_functions,
-    check_key,
-    check_size,
-    check_values,
-)
-from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, check_metrics, mean_of_batch, measure
+from jaxnn._checks import check_batch_size, check_examples, check_key, check_values
+from jaxnn._run_checks import check_arguments
+from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, mean_of_batch, measure
 from jaxnn.layers import Layer, ModelState, Params, Shape
 from jaxnn.metrics import accuracy
 from jaxnn.sampling import Sampling, epoch_indices
+from jaxnn.sharding import check_batch_sharding, constrain_batch, constrain_whole
 
 __all__ = [
     "FitResult",
@@ -103,11 +97,14 @@ def train_step(
     penalty: Penalty | None = None,
     preprocess: Preprocess | None = None,
     augment: Augment | None = None,
+    batch_sharding: NamedSharding | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One mini-batch: gradient of the loss, one update. Returns the next state and the loss before the update.
 
         L = loss(model(params, augment(preprocess(x))), y) + penalty(params)
         params <- params + update,    update, opt_state = optimizer(∂L/∂params, opt_state, params)
+
+    `batch_sharding`, such as `data_parallel()`, splits the batch over devices, which must be able to share it evenly.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
@@ -119,6 +116,7 @@ def train_step(
     0.00
     """
     keys = split_by_purpose(state.key)
+    x, y = constrain_batch((x, y), batch_sharding)
     if preprocess is not None:
         x = preprocess(x)
     if augment is not None:
@@ -145,7 +143,8 @@ def train_step(
         value_fn=lambda params: objective(params)[0],
     )
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, model_state, opt_state, state.key, state.step + 1), value
+    learned = constrain_whole((params, model_state, opt_state), batch_sharding)
+    return TrainState(*learned, state.key, state.step + 1), value
 
 
 def train_epoch(
@@ -161,6 +160,7 @@ def train_epoch(
     penalty: Penalty | None = None,
     preprocess: Preprocess | None = None,
     augment: Augment | None = None,
+    batch_sharding: NamedSharding | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """One pass over the data, as one `lax.scan`. Returns the next state and the loss of each step.
 
@@ -169,10 +169,10 @@ def train_epoch(
     random choice each step, as the textbook does; "in_order" the data as it lies, of which the last
     `len(x) % batch_size` are never seen. Without a `data_key` the order comes from the state's key. The epoch's
     number follows from `state.step`: under `vmap` leave the step unmapped, `in_axes=TrainState(0, 0, 0, 0, None)`,
-    and runs that share a `data_key` share their mini-batches.
+    and runs that share a `data_key` share their mini-batches. `batch_sharding` splits each of them over devices.
 
     Raises:
-        ValueError: a batch size below 1 or above the number of examples.
+        ValueError: a batch size below 1 or above the number of examples, or not a multiple of the devices.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
@@ -186,6 +186,7 @@ def train_epoch(
     """
     check_examples("train", train)
     check_batch_size(batch_size, len(train[0]))
+    check_batch_sharding(batch_sharding, batch_size)
     x, y = jnp.asarray(train[0]), jnp.asarray(train[1])
     data_key = split_by_purpose(state.key).data if data_key is None else data_key
     steps = len(x) // batch_size
@@ -202,6 +203,7 @@ def train_epoch(
             penalty=penalty,
             preprocess=preprocess,
             augment=augment,
+            batch_sharding=batch_sharding,
         )
 
     return jax.lax.scan(step, state, indices)
@@ -223,6 +225,7 @@ def fit(
     sampling: Sampling = "shuffle",
     preprocess: Preprocess | None = None,
     augment: Augment | None = None,
+    batch_sharding: NamedSharding | None = None,
 ) -> FitResult:
     """Train a model: a pure function of key, data and hyperparameters, for `jax.jit` and `jax.vmap` to go around.
 
@@ -244,6 +247,8 @@ def fit(
         sampling: "shuffle", "replacement" or "in_order"; see `train_epoch`.
         preprocess: `x -> x` inside the step, so that pixels can stay uint8 in memory.
         augment: `(key, x) -> x` inside the step, in training only.
+        batch_sharding: how each mini-batch is laid out over devices, such as `data_parallel()`; None leaves that to
+            where the data lies.
 
     Raises:
         TypeError, ValueError: arguments that do not fit, before any work. Labels out of range and values that
@@ -274,6 +279,7 @@ def fit(
         sampling=sampling,
         preprocess=preprocess,
         augment=augment,
+        batch_sharding=batch_sharding,
     )
 
     def epoch(state: TrainState, _: None) -> tuple[TrainState, History]:
@@ -289,10 +295,11 @@ def fit(
             penalty=penalty,
             preprocess=preprocess,
             augment=augment,
+            batch_sharding=batch_sharding,
         )
+        learned = state.params, state.model_state
         return state, History(
-            losses,
-            *measure(model, loss, state.params, state.model_state, train, validation, metrics, preprocess),
+            losses, *measure(model, loss, *learned, train, validation, metrics, preprocess, batch_sharding)
         )
 
     state = init_state(model, optimizer, train[0].shape[1:], key)
@@ -317,33 +324,26 @@ def check_run(
     sampling: Sampling,
     preprocess: Preprocess | None,
     augment: Augment | None,
+    batch_sharding: NamedSharding | None,
 ) -> Metrics:
     """Refuse arguments that do not fit, in one sentence, before anything is compiled; return the metrics."""
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, such as mlp([100], outputs=10); got {type(model).__name__}")
-    check_callable("loss", loss, "(outputs, targets) -> scalar")
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(f"optimizer must be made by sgd(…), adam(…) or optax; got {type(optimizer).__name__}")
-    check_key("key", key)
-    if data_key is not None:
-        check_key("data_key", data_key)
-    check_size("epochs", epochs)
-    check_choice("sampling", sampling, get_args(Sampling))
-    check_functions(
-        penalty=(penalty, "(params) -> scalar"),
-        preprocess=(preprocess, "(x) -> x"),
-        augment=(augment, "(key, x) -> x"),
+    check_arguments(
+        model,
+        loss,
+        optimizer,
+        train,
+        key=key,
+        epochs=epochs,
+        batch_size=batch_size,
+        validation=validation,
+        metrics=metrics,
+        penalty=penalty,
+        data_key=data_key,
+        sampling=sampling,
+        preprocess=preprocess,
+        augment=augment,
+        batch_sharding=batch_sharding,
     )
-    check_examples("train", train)
-    check_batch_size(batch_size, len(train[0]))
-    if metrics is not None:
-        check_metrics(metrics)
-    if validation is not None:
-        check_examples("validation", validation)
-        if validation[0].shape[1:] != train[0].shape[1:]:
-            raise ValueError(
-                f"validation.x has examples of shape {validation[0].shape[1:]}, and train.x of {train[0].shape[1:]}"
-            )
 
     # On shapes alone: what does not fit together is found before compiling.
     def infer(key: PRNGKeyArray, x: Array) -> Array:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import reading, report, two_layer_net
+from benchmarks import reading, report, scale, two_layer_net
 from benchmarks.__main__ import main
 from benchmarks.catalogue import catalogue, find, groups
 from benchmarks.data import flat_images, images
@@ -129,6 +129,20 @@ def test_reading_by_hand_is_in_the_streams_order():
         by_hand = reading.read(source, index)
         np.testing.assert_array_equal(x, by_hand[0])
         np.testing.assert_array_equal(y, by_hand[1])
+
+
+def test_the_value_of_a_search_depends_on_learning_more_than_on_draws():
+    rng = np.random.default_rng(0)
+    row = find("search", quick=False)
+
+    def value(learning, trials=100):
+        rates = np.exp(rng.uniform(*np.log(scale.RATES), trials))
+        expected = np.clip(0.85 - learning * 0.75 * np.log10(rates / scale.LEARNING_FROM), 0.1, 0.9)
+        return scale.at_middle_rate(rates, expected + rng.normal(0, 0.05, trials))
+
+    values = {number: value(learning=1) for number in range(20)}
+    assert faults(values, margin=row.margin, below=row.below) == {}
+    assert faults({"no step": value(learning=0)}, margin=row.margin, below=row.below).keys() == {"no step"}
 
 
 def test_geometric_mean():

@@ -133,7 +133,7 @@ def test_orders_are_compiled_by_the_caller_and_drawn_an_epoch_ahead(monkeypatch)
         drawn.append(epoch)
         return epoch_indices(key, epoch, *arguments)
 
-    monkeypatch.setattr(stream_programs, "_drawn", draw)
+    monkeypatch.setattr(stream_programs, "draw_order", draw)
     order = stream_programs.Order(3, 8, jax.random.key(0), "shuffle").of_training(50, measured=True)
     assert drawn == [0]  # before anyone asks for a batch, so in the thread that calls
     for epoch in range(3):

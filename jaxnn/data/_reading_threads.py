@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -69,7 +69,7 @@ class Reading:
         orders: Iterator[Index],
         prefetch: int,
         timeout: float | int,
-        device: jax.Device | None,
+        place: Callable[[int, Dataset], Dataset],
         like: Dataset | None,
     ) -> None:
         self._process = os.getpid()
@@ -80,7 +80,7 @@ class Reading:
         self._ordered = 0
         self._prefetch = prefetch
         self._timeout = timeout
-        self._device = device
+        self._place = place
         self._x64 = bool(jax.config.read("jax_enable_x64"))  # may be that of the caller's thread alone
         self._changed = threading.Condition()
         self._ending = threading.RLock()
@@ -143,7 +143,7 @@ class Reading:
             read = read_batch(recipe, indices, note) if process is None else process.read(indices, note)
             self._step(work, outside=False)
             # Not waited for: a CPU that computes a step makes the transfer wait its turn, and reading with it.
-            work.batch = jax.device_put(read, self._device)
+            work.batch = self._place(number, read)
             return work
         except BaseException as error:
             work.error = error  # not through grain, which would add sentences of its own

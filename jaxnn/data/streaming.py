@@ -187,12 +187,14 @@ class Stream:
         labels_below: int | None = None,
         like: Dataset | None = None,
         device: jax.Device | None = None,
+        place: Callable[[int, Dataset], Dataset] | None = None,
         epoch: int = 0,
         start: int = 0,
     ) -> "StreamIterator":
         """The `count` batches whose examples `orders` names: for an order of one's own.
 
         Labels must lie from 0 to below `labels_below`, and the examples must be as example 0 is, if given by `like`.
+        `place` brings batch n, from 0, to where it is wanted, instead of to `device`: several threads call it at once.
         `epoch` and `start` are only noted.
 
         Raises:
@@ -208,7 +210,12 @@ class Stream:
         """
         recipe = Recipe(self._source, self._decode, labels_below)
         readers = min(self._workers or self._threads, self._prefetch, count)
-        reading = Reading(iter(orders), self._prefetch, self._timeout, device, like)
+        if place is None:
+
+            def place(number: int, batch: Dataset) -> Dataset:
+                return jax.device_put(batch, device)
+
+        reading = Reading(iter(orders), self._prefetch, self._timeout, place, like)
         try:
             reading.begin(recipe, count, readers, in_processes=self._workers > 0)
         except BaseException:
