@@ -10,6 +10,7 @@ from benchmarks import (
     optimizers,
     products,
     reading,
+    scale,
     two_layer_net,
 )
 from benchmarks.row import Row
@@ -19,7 +20,17 @@ PRODUCTS, MEMORY = products.row(), memory.row()
 
 def catalogue(*, quick: bool) -> list[Row]:
     """All rows, in the order of the table."""
-    themes = (two_layer_net, convnets, convolutions, optimizers, gradients, batch_norm_experiment, files, reading)
+    themes = (
+        two_layer_net,
+        convnets,
+        convolutions,
+        optimizers,
+        gradients,
+        batch_norm_experiment,
+        files,
+        reading,
+        scale,
+    )
     return [row for theme in themes for row in theme.rows(quick)]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 from rich.console import Console
 
-from jaxnn import data
+from jaxnn import data, hosts
 from jaxnn._checks import Scalar, is_concrete
 from jaxnn._columns import plain
 from jaxnn.config import TrainConfig, build_optimizer, decouples
@@ -29,7 +29,7 @@ from jaxnn.random_search import SearchResult, random_search
 from jaxnn.run_folder import create, data_digest, settings_of, write_json
 from jaxnn.sampling import Sampling
 from jaxnn.search_options import SearchConfig, check_search, describe, resolve_search, resolve_trial
-from jaxnn.terminal import INTERRUPTED, complain
+from jaxnn.terminal import FAILED, INTERRUPTED, complain
 from jaxnn.train_command import check_alike, check_data, describe_targets, devices_of, join
 from jaxnn.training import init_state, train_epoch
 
@@ -106,10 +106,10 @@ def run(config: SearchConfig, console: Console) -> int:
     console.print(f"saved   {printable(final)}: every trial (trials.csv), search.png, summary.txt, config.json")
     console.print(f"next    {printable(_next_command(given, result))}    train with these settings, in full")
     if trials.interrupted or len(result.spaces) <= config.rounds:
-        complain(
-            f"stopped by Ctrl-C after {int(trials.finished.sum())} trainings; what they showed is saved in {final}"
-        )
-        return INTERRUPTED
+        lost = hosts.lost()
+        why = "stopped by Ctrl-C" if lost is None else f"{lost}; stopped"
+        complain(f"{why} after {int(trials.finished.sum())} trainings; what they showed is saved in {final}")
+        return INTERRUPTED if lost is None else FAILED
     return 0
 
 

@@ -1,6 +1,7 @@
 """Many trainings as few compiled programs: over hyperparameters and seeds, on every device of every host."""
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jaxnn import hosts
 from jaxnn._checks import check_callable, check_key, check_size
 from jaxnn._columns import Columns, as_columns, name_leaves
 from jaxnn.free_memory import free_bytes, free_bytes_of_host
@@ -80,6 +82,7 @@ def sweep(
             have other shapes for other configs: before anything is compiled.
         MemoryError: a single run, or the outcomes of all, need more memory than there is.
         KeyboardInterrupt: Ctrl-C before the first chunk has finished.
+        PeerLostError: so is another process gone.
 
     Where there are many hosts, each calls `sweep` with the same arguments and is given the whole result.
 
@@ -158,6 +161,13 @@ class Sweeper:
             except KeyboardInterrupt:
                 if not sweep.finished.any():
                     raise
+            except Exception:
+                # What XLA says when another process ends may come before that is known.
+                lost = hosts.lost(within=2)
+                if lost is None:
+                    raise
+                if not sweep.finished.any():
+                    raise lost from None
         finite = np.logical_and.reduce([_all_finite(leaf) for leaf in jax.tree.leaves(outcomes)])
         return SweepResult(
             columns.tree(),
@@ -265,8 +275,10 @@ class _Reached:
 
     def keep(self, reached: PyTree, configs: list[int], seeds: list[int]) -> None:
         """Write what a chunk has reached to its place; what was computed to fill the chunk is left."""
-        several = jax.process_count() > 1
-        arrays = multihost_utils.process_allgather(reached, tiled=True) if several else jax.device_get(reached)
+        if jax.process_count() > 1:
+            arrays = hosts.call(functools.partial(multihost_utils.process_allgather, tiled=True), reached)
+        else:
+            arrays = jax.device_get(reached)
         for room, array in zip(jax.tree.leaves(self.outcomes), jax.tree.leaves(arrays), strict=True):
             room[np.ix_(configs, seeds)] = array[: len(configs), : len(seeds)]
         self.finished[np.ix_(configs, seeds)] = True
@@ -278,7 +290,7 @@ def _wait_for_all(reached: PyTree, heard: threading.Event) -> bool:
         wait(reached, heard)
         return False
     jax.block_until_ready(reached)
-    return bool(np.any(multihost_utils.process_allgather(np.array(heard.is_set()))))
+    return bool(np.any(hosts.call(multihost_utils.process_allgather, np.array(heard.is_set()))))
 
 
 def _checked_devices(devices: Any) -> list[jax.Device]:

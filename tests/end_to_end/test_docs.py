@@ -39,3 +39,16 @@ def test_the_page_on_data(capsys):
     assert "(10,) (88, 10)" in said
     assert "(58, 8, 8, 1) is the last batch" in said
     assert float(re.search(r"after 2 epochs ([\d.]+)", said)[1]) > 0.6
+
+
+def test_the_page_on_sweeps(capsys):
+    namespace = {}
+    run("sweeps.md", namespace)
+    said = capsys.readouterr().out
+    assert "{'learning_rate': 0.3, 'weight_decay': " in said
+    assert "4 runs diverged" in said
+    assert "(4, 1, 12) 2 programs" in said
+    first, last = namespace["search"].spaces[0]["learning_rate"], namespace["search"].spaces[-1]["learning_rate"]
+    assert last.high / last.low < 0.1 * first.high / first.low
+    assert namespace["search"].best.value > 0.85
+    assert "4 of 16 trained to the end" in said
