@@ -299,7 +299,7 @@ def sweep(examples: int, runs: int, *, devices: int | None = None, at_once: int 
         max_parallel=None if at_once is None else -(-at_once // devices),
     )
     columns = as_columns({"rate": _rates(runs)})
-    return lambda: float(sweeper(columns, progress=False).outcomes.mean())
+    return lambda: float(sweeper(columns, lambda report: None).outcomes.mean())
 
 
 def _rates(runs: int) -> np.ndarray:

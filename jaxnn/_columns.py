@@ -1,6 +1,6 @@
 """The configs of a sweep as columns: which of them are traced, and which change the program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -19,12 +19,22 @@ class Columns(NamedTuple):
     structure: Any  # of one config
     names: tuple[str, ...]
     values: tuple[Column, ...]
+    weak: tuple[bool, ...]  # of Python's decimals: they take the type of what they meet, as they do outside of JAX
     configs: int  # how many
 
     @property
     def traced(self) -> tuple[Any, ...]:
         """The arrays among the columns."""
         return tuple(column for column in self.values if not isinstance(column, list))
+
+    @property
+    def example(self) -> list[jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of what is traced of one config."""
+        return [
+            jax.ShapeDtypeStruct(column.shape[1:], column.dtype, weak_type=weak)
+            for column, weak in zip(self.values, self.weak, strict=True)
+            if not isinstance(column, list)
+        ]
 
     def program_of(self, config: int) -> tuple[Any, ...]:
         """The values that make the program of one config."""
@@ -36,7 +46,7 @@ class Columns(NamedTuple):
         for config in range(self.configs):
             program = self.program_of(config)
             # 1, 1.0 and True are equal, and make three programs.
-            groups.setdefault((*program, *map(type, program)), []).append(config)
+            groups.setdefault((program, _types(program)), []).append(config)
         return groups
 
     def take(self, configs: Sequence[int]) -> "Columns":
@@ -47,6 +57,13 @@ class Columns(NamedTuple):
             for column in self.values
         )
         return self._replace(values=values, configs=len(configs))
+
+    def beside(self, **arrays: tuple[Any, ...]) -> "Columns":
+        """The same configs, each with arrays of its own: `{"config": config, name: (array, …)}`."""
+        rest = tuple(array for name in sorted(arrays) for array in arrays[name])
+        config = jax.tree.unflatten(self.structure, [0] * len(self.values))
+        structure = jax.tree.structure({"config": config, **arrays})
+        return Columns(structure, self.names, (*self.values, *rest), (*self.weak, *[False] * len(rest)), self.configs)
 
     def build(self, program: Sequence[Any], traced: Sequence[Any]) -> PyTree:
         """One config again, from the values of its program and those that are traced."""
@@ -59,8 +76,10 @@ class Columns(NamedTuple):
         return jax.tree.unflatten(self.structure, list(self.values))
 
 
-def as_columns(configs: Any) -> Columns:
+def as_columns(configs: Any, static: Collection[str] = ()) -> Columns:
     """Columns of a list of configs, or of a pytree whose leaves are columns.
+
+    Those called `static` change the program whatever is in them.
 
     Raises:
         TypeError, ValueError: what does not make columns of one length, in one sentence.
@@ -75,25 +94,45 @@ def as_columns(configs: Any) -> Columns:
             )
     if count == 0:
         raise ValueError("configs is empty: there is nothing to run")
-    return Columns(structure, tuple(named), tuple(_column(name, values) for name, values in named.items()), count)
+    columns = {name: _column(name, values, is_static=name in static) for name, values in named.items()}
+    weak = [isinstance(values, list) and not isinstance(columns[name], list) for name, values in named.items()]
+    weak = [
+        flag and all(type(value) in (int, float) for value in named[name])
+        for flag, name in zip(weak, named, strict=True)
+    ]
+    return Columns(structure, tuple(named), tuple(columns.values()), tuple(weak), count)
 
 
 def name_leaves(tree: PyTree, alone: str, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
-    """The leaves of a pytree by their paths, `validation/accuracy`; a lone leaf is called `alone`."""
+    """The leaves of a pytree by their paths, `validation/accuracy`; a lone leaf is called `alone`.
+
+    Raises:
+        ValueError: two leaves have the same name.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
-    return {jax.tree_util.keystr(path, simple=True, separator="/") or alone: leaf for path, leaf in leaves}
+    named: dict[str, Any] = {}
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="/") or alone
+        if name in named:
+            raise ValueError(f"two leaves of the {alone} are called {name}: give one another name")
+        named[name] = leaf
+    return named
 
 
 def _by_config(configs: list[Any]) -> tuple[Any, dict[str, list[Any]]]:
-    """Turn rows into columns: dicts and named tuples are looked into, all else is a value."""
+    """Turn rows into columns: dicts and the like are looked into, and a config that is a tuple; all else is a value."""
     if not configs:
         raise ValueError("configs is empty: there is nothing to run")
+    rows: list[dict[str, Any]] = []
+    structures: list[Any] = []
+    for config in configs:
 
-    def is_value(node: Any) -> bool:
-        return not isinstance(node, dict) and not (isinstance(node, tuple) and hasattr(node, "_fields"))
+        def is_value(node: Any, config: Any = config) -> bool:
+            is_plain = isinstance(node, list | tuple) and not hasattr(node, "_fields")
+            return node is None or (is_plain and not (node is config and isinstance(node, tuple)))
 
-    rows = [name_leaves(config, "config", is_value) for config in configs]
-    structures: list[Any] = [jax.tree.structure(config, is_leaf=is_value) for config in configs]
+        rows.append(name_leaves(config, "config", is_value))
+        structures.append(jax.tree.structure(config, is_leaf=is_value))
     for number, (row, structure) in enumerate(zip(rows, structures, strict=True)):
         if structure != structures[0]:
             raise ValueError(
@@ -117,21 +156,20 @@ def _by_column(configs: Any) -> tuple[Any, dict[str, Any]]:
         if not isinstance(column, np.ndarray | jax.Array):
             where = "configs" if name == "configs" else f"configs: {name}"
             raise TypeError(
-                f"{where} is {column!r}; expected a column, an array or a list with a value for each config"
+                f"{where} is {column!r}; expected a column: an array or a list with a value for each config"
             )
         if column.ndim == 0:
             raise TypeError(f"configs: {name} is a scalar; expected a column with a value for each config")
     return jax.tree.structure(configs, is_leaf=is_column), named
 
 
-def _column(name: str, values: Any) -> Column:
+def _column(name: str, values: Any, *, is_static: bool) -> Column:
     """An array if its values are traced, otherwise a list."""
     if not isinstance(values, list):
-        if not is_concrete(values):
-            raise TypeError(f"configs: {name} is traced; sweep compiles and runs by itself, outside of jit and vmap")
         return _checked_array(name, values)
-    if any(_is_decimal(value) for value in values) and all(_is_decimal(value) or _is_whole(value) for value in values):
-        return np.asarray(values, jax.dtypes.canonicalize_dtype(np.float64))
+    are_numbers = all(_is_decimal(value) or _is_whole(value) for value in values)
+    if not is_static and are_numbers and any(map(_is_decimal, values)):
+        return _cast(name, np.asarray([float(value) for value in values]))
     if all(isinstance(value, np.ndarray | jax.Array) for value in values):
         shapes = {value.shape for value in values}
         if len(shapes) > 1:
@@ -139,6 +177,8 @@ def _column(name: str, values: Any) -> Column:
         return _checked_array(name, jnp.stack([jnp.asarray(value) for value in values]))
     values = [int(value) if isinstance(value, np.integer) else value for value in values]
     for value in values:
+        if isinstance(value, np.ndarray | jax.Array):
+            raise TypeError(f"configs: {name} has arrays beside other values; make all of them arrays, or none")
         try:
             hash(value)
         except TypeError:
@@ -149,11 +189,30 @@ def _column(name: str, values: Any) -> Column:
 
 
 def _checked_array(name: str, values: Any) -> np.ndarray | jax.Array:
-    if isinstance(values, np.ndarray) and not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
+    if not is_concrete(values):
+        raise TypeError(f"configs: {name} is traced; sweep compiles and runs by itself, outside of jit and vmap")
+    if isinstance(values, jax.Array):
+        return values
+    if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool):
         raise TypeError(f"configs: {name} is an array of {values.dtype}; give words as a list")
-    if isinstance(values, np.ndarray):
-        return values.astype(jax.dtypes.canonicalize_dtype(values.dtype))
-    return values
+    return _cast(name, values)
+
+
+def _cast(name: str, values: np.ndarray) -> np.ndarray:
+    """In the dtype that JAX computes with.
+
+    Raises:
+        ValueError: a value would become another one: a whole number, an infinity, or 0.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        cast = values.astype(jax.dtypes.canonicalize_dtype(values.dtype))
+    if jnp.issubdtype(values.dtype, jnp.inexact):
+        changed = (np.isfinite(values) & ~np.isfinite(cast)) | ((values != 0) & (cast == 0))
+    else:
+        changed = cast != values
+    if changed.any():
+        raise ValueError(f"configs: {name} has the value {values[changed].flat[0]}, which {cast.dtype} cannot hold")
+    return cast
 
 
 def _is_decimal(value: Any) -> bool:
@@ -174,6 +233,11 @@ def plain(value: Any) -> Any:
     if not is_number or value.ndim:
         return value
     return float(str(value)) if jnp.issubdtype(value.dtype, jnp.floating) else value.item()
+
+
+def _types(value: Any) -> Any:
+    """The types of a value and of what is in it."""
+    return (type(value), *map(_types, value)) if isinstance(value, tuple | frozenset) else type(value)
 
 
 def _listed(row: dict[str, Any]) -> str:

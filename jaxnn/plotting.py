@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxnn._columns import plain
 from jaxnn.random_search import SearchResult
 from jaxnn.search_space import Choice, LogUniform
 from jaxnn.training import History
@@ -90,7 +89,7 @@ def plot_search(result: SearchResult, metric: str, title: str = "") -> "Figure":
             color = _ROUNDS[number % len(_ROUNDS)]
             here = result.round == number
             good, bad = here & np.isfinite(values), here & ~np.isfinite(values)
-            whole, stopped = good & (result.stage == result.stage.max()), good & (result.stage < result.stage.max())
+            whole, stopped = good & ~result.stopped, good & result.stopped
             axis.scatter(places[whole], values[whole], s=16, color=color, alpha=0.75, lw=0, label=f"round {number + 1}")
             axis.scatter(places[stopped], values[stopped], s=14, facecolors="none", edgecolors=color, lw=0.8)
             axis.scatter(places[bad], np.full(bad.sum(), low - 2 * step), s=16, color=color, marker="x", lw=1)
@@ -116,7 +115,8 @@ def _places(result: SearchResult, name: str, axis: Any) -> np.ndarray:
         axis.set_xscale("log" if isinstance(space, LogUniform) else "linear")
         return np.asarray(column)
     axis.set_xticks(range(len(space.options)), [str(getattr(option, "__name__", option)) for option in space.options])
-    numbers = [space.options.index(plain(value)) for value in column]
+    known = [np.float32(option) if space.is_traced else option for option in space.options]  # as they were traced
+    numbers = [known.index(value) for value in column]
     # Side by side within an option, not one upon the other.
     return np.array(numbers) + np.random.default_rng(0).uniform(-0.2, 0.2, len(numbers))
 

@@ -84,12 +84,14 @@ class SweepProgress:
 def describe_chunk(report: ChunkReport) -> str:
     """One line of how far a sweep has come.
 
-    >>> print(describe_chunk(ChunkReport(finished=300, runs=1200, programs=1, seconds_left=90.0)))
-    300 of 1,200 runs, 1 program, 1 min 30 s left
+    >>> print(describe_chunk(ChunkReport(finished=300, runs=1200, program=2, programs=4, seconds_left=90.0)))
+    300 of 1,200 runs, program 2 of 4, 1 min 30 s left
     """
-    programs = f"{report.programs} program{'s' if report.programs > 1 else ''}"
-    left = f", {format_seconds(report.seconds_left)} left" if report.finished < report.runs else ""
-    return f"{report.finished:,} of {report.runs:,} runs, {programs}{left}"
+    words = [f"{report.finished:,} of {report.runs:,} runs"]
+    words += [f"program {report.program} of {report.programs}"] if report.programs > 1 else []
+    if report.seconds_left is not None and report.finished < report.runs:
+        words.append(f"{format_seconds(report.seconds_left)} left")
+    return ", ".join(words)
 
 
 def describe(report: EpochReport) -> str:

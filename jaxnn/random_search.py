@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int, PRNGKeyArray, PyTree
+from jaxtyping import Bool, Int, PRNGKeyArray, PyTree
 
 from jaxnn._checks import check_callable, check_key, check_number, check_size
-from jaxnn._columns import Columns, as_columns, plain
+from jaxnn._columns import as_columns
 from jaxnn.runner import DivergedError
 from jaxnn.search_space import SearchSpace
-from jaxnn.search_stages import Halving, Whole, from_best
+from jaxnn.search_stages import Halving, Trained, Whole, from_best
+from jaxnn.sweep import shown
 from jaxnn.sweep_result import Best, Metric, Mode, SweepResult, resolve_mode, score
 
 __all__ = ["SearchResult", "random_search"]
@@ -23,9 +24,10 @@ class SearchResult(NamedTuple):
     trials: SweepResult  # of all rounds, one after the other
     round: Int[np.ndarray, " trials"]  # of each trial, from 0
     stage: Int[np.ndarray, " trials"]  # how many stages each trial was trained for; 1 without halving
+    stopped: Bool[np.ndarray, " trials"]  # early, by halving
     spaces: tuple[SearchSpace, ...]  # the ranges of each round, and last those to which the best ones narrow them
-    best: Best
-    """Of the trials that were trained to the end."""
+    best: Best  # of the trials that were not stopped early
+    interrupted: bool  # by Ctrl-C, or the loss of another process, before the last round was over
 
 
 def random_search(
@@ -41,7 +43,7 @@ def random_search(
     halving: bool = False,
     stages: int = 8,
     seeds: int = 1,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[jax.Device] | np.ndarray | None = None,
     max_parallel: int | None = None,
     progress: bool = True,
 ) -> SearchResult:
@@ -65,12 +67,12 @@ def random_search(
         keep: the part of a round's trials to which the ranges are narrowed, between 0 and 1.
         metric: the name of the outcome that says how good a trial is, or a function, as `SweepResult.best` takes it.
             Not needed if there is one outcome.
-        mode: "max" or "min", whichever is good. Not needed if the metric's name has accuracy, score, loss or error in
-            it.
+        mode: "max" or "min", whichever is good. Not needed if the metric's name has the word accuracy, loss or error
+            in it.
         halving: train in stages, and stop the worse half after stages 1, 2, 4, … (successive halving, Jamieson &
             Talwalkar 2016): others take their place on the devices. `run` is then a stage,
             `(config, key, state) -> (state, outcomes)`: it is called with the state None first, and then with the one
-            that it returned, such as a `TrainState`.
+            that it returned, such as a `TrainState`, and a key of its own each time.
         stages: of a whole training, with `halving`; each trains as long as the others.
         seeds: how many seeds each trial is run with; the mean of the metric counts. One with `halving`.
         devices: as for `sweep`.
@@ -105,7 +107,7 @@ def random_search(
     check_size("rounds", rounds)
     check_number("keep", keep, above=0, below=1)
     kept = round(keep * trials)
-    if kept < 2:
+    if kept < 2 and rounds > 1:
         raise ValueError(f"keep={keep:g} of {trials} trials is {kept}; two or more are needed to make a range")
     draw_key, run_key = jax.random.split(key)
     if halving:
@@ -116,27 +118,32 @@ def random_search(
     train = Halving(run, stages, settings) if halving else Whole(run, settings)
 
     spaces = [space]
-    found: list[tuple[SweepResult, np.ndarray]] = []
-    for number in range(rounds):
-        drawn = spaces[-1].sample(jax.random.fold_in(draw_key, number), trials)
-        columns = as_columns(drawn)
-        if number == 0:
-            mode = _checked_mode(train.outcomes(columns), metric, mode)
-        assert mode is not None
+    rounds_done: list[Trained] = []
+    interrupted = False
+    with shown(progress) as report:
         try:
-            result, stage = train(columns, metric, mode, progress)
+            for number in range(rounds):
+                drawn = spaces[-1].sample(jax.random.fold_in(draw_key, number), trials)
+                columns = as_columns(drawn, static=space.static)
+                if number == 0:
+                    mode = _checked_mode(train.outcomes(columns), metric, mode)
+                assert mode is not None
+                rounds_done.append(train(columns, metric, mode, report))
+                good = from_best(rounds_done[-1], metric, mode)
+                if rounds_done[-1].result.interrupted:
+                    interrupted = True
+                    break
+                if not good:
+                    raise DivergedError(
+                        f"every trial of round {number + 1} has diverged: try others than {spaces[-1]!r}"
+                    )
+                best = {name: [column[trial] for trial in good[: max(2, kept)]] for name, column in drawn.items()}
+                spaces.append(spaces[-1] if len(good) < 2 else spaces[-1].narrowed(best))
         except KeyboardInterrupt:
-            if not found:
+            if not rounds_done:
                 raise
-            break
-        good = from_best(result, stage, metric, mode)
-        if not len(good) and not result.interrupted:
-            raise DivergedError(f"every trial of round {number + 1} has diverged: try other ranges than {spaces[-1]!r}")
-        found.append((result, stage))
-        if result.interrupted:
-            break
-        spaces.append(spaces[-1] if len(good) < 2 else spaces[-1].narrowed(_values(columns, good[:kept])))
-    return _joined(found, spaces, metric, mode)
+            interrupted = True
+    return _joined(rounds_done, spaces, metric, mode, train.programs, interrupted)
 
 
 def _checked_mode(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> Mode:
@@ -146,36 +153,35 @@ def _checked_mode(outcomes: PyTree, metric: Metric | None, mode: Mode | None) ->
     return resolve_mode(of_one_run, metric, mode)
 
 
-def _values(columns: Columns, trials: list[int]) -> dict[str, list[Any]]:
-    """The hyperparameters of some trials, by name."""
-    return {
-        name: [plain(column[trial]) for trial in trials]
-        for name, column in zip(columns.names, columns.values, strict=True)
-    }
-
-
 def _joined(
-    found: list[tuple[SweepResult, np.ndarray]], spaces: list[SearchSpace], metric: Metric | None, mode: Mode | None
+    rounds: list[Trained],
+    spaces: list[SearchSpace],
+    metric: Metric | None,
+    mode: Mode | None,
+    programs: int,
+    interrupted: bool,
 ) -> SearchResult:
     """All rounds as one."""
-    results = [result for result, _ in found]
-    stage = np.concatenate([stage for _, stage in found])
+    results = [trained.result for trained in rounds]
+    stopped = np.concatenate([trained.stopped for trained in rounds])
     trials = SweepResult(
         configs={name: _one_after_another([result.configs[name] for result in results]) for name in spaces[0]},
         outcomes=jax.tree.map(lambda *parts: np.concatenate(parts), *(result.outcomes for result in results)),
         diverged=np.concatenate([result.diverged for result in results]),
         finished=np.concatenate([result.finished for result in results]),
-        programs=max(result.programs for result in results),
+        interrupted=interrupted,
+        programs=programs,
         compile_seconds=sum(result.compile_seconds for result in results),
         run_seconds=sum(result.run_seconds for result in results),
     )
-    to_the_end = trials.finished & (stage == stage.max())[:, None]
     return SearchResult(
         trials,
         round=np.repeat(np.arange(len(results)), [len(result.finished) for result in results]),
-        stage=stage,
+        stage=np.concatenate([trained.stage for trained in rounds]),
+        stopped=stopped,
         spaces=tuple(spaces),
-        best=trials._replace(finished=to_the_end).best(metric, mode),
+        best=trials._replace(finished=trials.finished & ~stopped[:, None]).best(metric, mode),
+        interrupted=interrupted,
     )
 
 

@@ -14,8 +14,7 @@ from rich.console import Console
 
 from jaxnn import data, hosts
 from jaxnn._checks import Scalar, is_concrete
-from jaxnn._columns import plain
-from jaxnn.config import TrainConfig, build_optimizer, decouples
+from jaxnn.config import PLACE, TrainConfig, build_optimizer, decouples
 from jaxnn.data._files import printable
 from jaxnn.data.description import Description
 from jaxnn.data_options import check_scaling, choose_scaling, fit_scaling, load_data
@@ -72,9 +71,10 @@ def run(config: SearchConfig, console: Console) -> int:
         for number, (name, values) in enumerate(space.items()):
             console.print(f"{'vary' if number == 0 else '':8}{name.replace('_', ' ')}: {describe(values)}")
         console.print(
-            f"search  {config.rounds} rounds of {config.trials} trainings of {config.model}, "
-            f"{stages * stage_epochs} epochs each{', worse halves stopped early' if config.halving else ''}; "
-            f"{len(devices)} device{'s' if len(devices) > 1 else ''} ({devices[0].platform})"
+            f"search  {_count(config.rounds, 'round')} of {_count(config.trials, 'training')} of {config.model}, "
+            f"{_count(stages * stage_epochs, 'epoch')} each"
+            f"{', worse halves stopped early' if config.halving and stages > 1 else ''}; "
+            f"{_count(len(devices), 'device')} ({devices[0].platform})"
         )
         train_stage = _stage(config, about, train, validation, scale, objective, stage_epochs)
         result = random_search(
@@ -100,12 +100,12 @@ def run(config: SearchConfig, console: Console) -> int:
 
     trials = result.trials
     console.print(
-        f"time    {format_seconds(trials.compile_seconds)} to compile {trials.programs} "
-        f"program{'s' if trials.programs > 1 else ''}, {format_seconds(trials.run_seconds)} to train"
+        f"time    {format_seconds(trials.compile_seconds)} to compile {_count(trials.programs, 'program')}, "
+        f"{format_seconds(trials.run_seconds)} to train"
     )
     console.print(f"saved   {printable(final)}: every trial (trials.csv), search.png, summary.txt, config.json")
-    console.print(f"next    {printable(_next_command(given, result))}    train with these settings, in full")
-    if trials.interrupted or len(result.spaces) <= config.rounds:
+    console.print(f"next    {printable(_next_command(given, result))}")
+    if result.interrupted:
         lost = hosts.lost()
         why = "stopped by Ctrl-C" if lost is None else f"{lost}; stopped"
         complain(f"{why} after {int(trials.finished.sum())} trainings; what they showed is saved in {final}")
@@ -171,7 +171,8 @@ def _facts(result: SearchResult, metric: str) -> list[str]:
         of_round = values[result.round == number]
         good = of_round[np.isfinite(of_round)]
         bad = int(result.trials.diverged[result.round == number].sum())
-        line = f"round {number + 1}: {metric.replace('_', ' ')} {good.min():.4f} to {good.max():.4f}"
+        line = f"round {number + 1}: {metric.replace('_', ' ')} "
+        line += f"{good.min():.4f} to {good.max():.4f}" if len(good) else "of no trial"
         line += f", {bad} of {len(of_round)} diverged" if bad else ""
         if number + 1 < len(result.spaces):
             ranges = "; ".join(
@@ -210,17 +211,22 @@ def _write(folder: Path, config: SearchConfig, result: SearchResult, metric: str
 
 def _next_command(config: SearchConfig, result: SearchResult) -> str:
     """Train with the best settings, and all others that were given."""
-    found = replace(config, **result.best.config)
     words = ["jaxnn", "train"]
     for field in fields(TrainConfig):
-        value = getattr(found, field.name)
-        if value != field.default and field.name not in ("epochs", "out", "debug", "seed"):
-            words += [f"--{field.name.replace('_', '-')}", *_word(value).split()]
+        value = result.best.config.get(field.name, getattr(config, field.name))
+        if value == field.default or field.name in ("epochs", "out", "debug", *PLACE):
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        texts = [str(part) for part in (value if isinstance(value, tuple) else (value,))]
+        words += [f"{flag}={texts[0]}"] if texts[0].startswith("-") else [flag, *texts]
     return shlex.join(words)
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _word(value: Any) -> str:
-    value = plain(value)
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     return f"{value:.3g}" if isinstance(value, float) else str(value)

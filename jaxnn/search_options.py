@@ -62,7 +62,7 @@ def check_search(config: SearchConfig) -> SearchSpace:
     check_size("--trials", config.trials)
     check_size("--rounds", config.rounds)
     check_number("--keep", config.keep, above=0, below=1)
-    if round(config.keep * config.trials) < 2:
+    if config.rounds > 1 and round(config.keep * config.trials) < 2:
         raise ValueError(f"--keep {config.keep:g} of {config.trials} trials leaves fewer than two to narrow ranges to")
     if config.examples is not None:
         check_size("--examples", config.examples, at_least=2)
@@ -76,7 +76,10 @@ def check_search(config: SearchConfig) -> SearchSpace:
         if is_of_a_model and name not in PRESETS[config.model].settings:
             raise ValueError(f"--vary: {flag} is no setting of {config.model}; see jaxnn models")
         for bound in _extremes(values):
-            check_names(replace(config, **{name: bound}))
+            try:
+                check_names(replace(config, **{name: bound}))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"--vary {flag}: {error}") from None
     return space
 
 

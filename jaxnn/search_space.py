@@ -1,6 +1,7 @@
 """Ranges of hyperparameters: drawn from at random, and narrowed to what has proved good."""
 
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +15,8 @@ from jaxnn._checks import check_key, check_number, check_size, is_concrete
 __all__ = ["Choice", "Integers", "LogUniform", "SearchSpace", "Uniform", "choice", "integers", "log_uniform", "uniform"]
 
 Column: TypeAlias = Array | list[Any]  # a value for each trial
+
+_RANGES = zlib.crc32(b"draws from ranges")
 
 
 class Uniform(NamedTuple):
@@ -76,6 +79,7 @@ class Choice(NamedTuple):
     """Any of some values."""
 
     options: tuple[Any, ...]
+    is_traced: bool = False  # decimals: one program for all of them
 
     def sample(self, key: PRNGKeyArray, count: int) -> list[Any]:
         """That many draws, of each option as many to within one: in random order."""
@@ -86,7 +90,7 @@ class Choice(NamedTuple):
 
     def narrowed(self, values: Sequence[Any]) -> "Choice":
         """Those of the options that are among the values."""
-        return Choice(tuple(option for option in self.options if option in values))
+        return self._replace(options=tuple(option for option in self.options if option in values))
 
     def __str__(self) -> str:
         return ", ".join(str(getattr(option, "__name__", option)) for option in self.options)
@@ -150,11 +154,11 @@ def integers(low: int, high: int) -> Integers:
 def choice(*options: Any) -> Choice:
     """Any of the values given: activations, optimizers by name, batch sizes, rates.
 
-    Of each round's trials every option gets its share. Decimals are traced: one program serves all. All else changes
-    the program, and `sweep` compiles one for each.
+    Of each round's trials every option gets its share. Numbers are traced if one of them is a decimal: one program
+    serves all. All else changes the program, and `sweep` compiles one for each.
 
     Raises:
-        ValueError: no option, or one twice.
+        TypeError, ValueError: no option, one twice, or an array.
 
     >>> import jax, jaxnn as nn
     >>> print(nn.choice("sgd", "adam").sample(jax.random.key(0), 4))
@@ -163,9 +167,13 @@ def choice(*options: Any) -> Choice:
     if not options:
         raise ValueError("choice needs at least one option")
     for number, option in enumerate(options):
+        if isinstance(option, np.ndarray | jax.Array):
+            raise TypeError("choice takes numbers, words, tuples and functions; got an array")
         if option in options[:number]:
             raise ValueError(f"choice has the option {option!r} twice")
-    return Choice(options)
+    are_numbers = all(isinstance(option, int | float) and not isinstance(option, bool) for option in options)
+    is_traced = are_numbers and any(isinstance(option, float) for option in options)
+    return Choice(tuple(map(float, options)) if is_traced else options, is_traced)
 
 
 class SearchSpace(Mapping[str, Range]):
@@ -199,8 +207,18 @@ class SearchSpace(Mapping[str, Range]):
         """Draw that many sets of hyperparameters: a column for each, as `sweep` takes them."""
         check_key("key", key)
         check_size("trials", trials)
-        keys = jax.random.split(key, len(self._ranges))
+        # Not what runs that are given the same key would draw.
+        keys = jax.random.split(jax.random.fold_in(key, _RANGES), len(self._ranges))
         return {name: self._ranges[name].sample(keys[number], trials) for number, name in enumerate(self._ranges)}
+
+    @property
+    def static(self) -> frozenset[str]:
+        """The hyperparameters that change the program."""
+        return frozenset(
+            name
+            for name, values in self._ranges.items()
+            if isinstance(values, Integers) or (isinstance(values, Choice) and not values.is_traced)
+        )
 
     def narrowed(self, columns: Mapping[str, Sequence[Any]]) -> "SearchSpace":
         """The smallest ranges of the same kind that hold the values given: those of the best trials."""
@@ -229,6 +247,10 @@ def _check_bounds(kind: str, low: Any, high: Any) -> None:
             raise TypeError(f"{kind}'s {name} must be known before tracing")
     if not float(low) < float(high):
         raise ValueError(f"{kind}: low is {float(low):g}, which is not below high, {float(high):g}")
+    limits = np.finfo(np.float32)
+    for bound in (float(low), float(high)):
+        if abs(bound) > limits.max / 4 or 0 < abs(bound) < limits.tiny:
+            raise ValueError(f"{kind}: {bound:g} is out of the range of float32")
 
 
 def _bounds(values: Sequence[Any], low: float, high: float) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from jaxnn.interrupts import noted_interrupts, wait
 from jaxnn.sweep_program import Program, Run, Traced, choose_block, trace
 from jaxnn.sweep_result import SweepResult
 
-__all__ = ["Alike", "ChunkReport", "Sweeper", "room_for", "sweep"]
+__all__ = ["Alike", "ChunkReport", "Sweeper", "all_finite", "room_for", "shown", "sweep"]
 
 # What the runs of one core should take at once: by measurement, beyond it they fall out of its caches.
 _CACHE = 8 * 2**20
@@ -31,12 +31,13 @@ _SHARE = 0.8
 
 
 class ChunkReport(NamedTuple):
-    """What is told after each chunk."""
+    """What is told after each chunk, and when a program has been compiled."""
 
     finished: int  # runs
     runs: int
-    programs: int  # different ones
-    seconds_left: float
+    program: int  # that is running, from 1
+    programs: int
+    seconds_left: float | None  # None before anything is known
 
 
 def sweep(
@@ -45,7 +46,7 @@ def sweep(
     *,
     key: PRNGKeyArray,
     seeds: int = 1,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[jax.Device] | np.ndarray | None = None,
     max_parallel: int | None = None,
     progress: bool = True,
 ) -> SweepResult:
@@ -100,7 +101,9 @@ def sweep(
     {'learning_rate': 1.0}
     """
     columns = as_columns(configs)
-    return Sweeper(run, key=key, seeds=seeds, devices=devices, max_parallel=max_parallel)(columns, progress=progress)
+    sweeper = Sweeper(run, key=key, seeds=seeds, devices=devices, max_parallel=max_parallel)
+    with shown(progress) as report:
+        return sweeper(columns, report)
 
 
 class Sweeper:
@@ -112,7 +115,7 @@ class Sweeper:
         *,
         key: PRNGKeyArray,
         seeds: int,
-        devices: Sequence[jax.Device] | None,
+        devices: Sequence[jax.Device] | np.ndarray | None,
         max_parallel: int | None,
     ) -> None:
         """See `sweep`."""
@@ -128,11 +131,7 @@ class Sweeper:
         self._max_parallel = max_parallel
         self._traced: dict[Any, Traced] = {}
         self._programs: dict[Any, Program] = {}
-
-    @property
-    def programs(self) -> int:
-        """How many have been compiled."""
-        return len(self._programs)
+        self.programs = 0  # compiled so far
 
     def outcomes(self, columns: Columns) -> PyTree:
         """Shapes of those of one run; `run` is traced for each program of the columns."""
@@ -143,22 +142,23 @@ class Sweeper:
             alike.check(configs[0], self._traced[program].outcomes)
         return alike.outcomes
 
-    def __call__(self, columns: Columns, *, progress: bool) -> SweepResult:
+    def __call__(self, columns: Columns, report: Callable[[ChunkReport], None]) -> SweepResult:
         """Run every config with every seed."""
         began = time.perf_counter()
         groups = columns.programs()
         outcomes = room_for(self.outcomes(columns), (columns.configs, self._seeds))
         sweep = _Reached(outcomes, np.zeros((columns.configs, self._seeds), bool), time.perf_counter() - began)
-        with noted_interrupts() as heard, _shown(progress) as report:
+        with noted_interrupts() as heard:
             try:
-                for program, configs in groups.items():
+                for number, (program, configs) in enumerate(groups.items(), start=1):
                     began = time.perf_counter()
                     compiled = self._program(program, columns, len(configs))
                     sweep.compile_seconds += time.perf_counter() - began
-                    for done in self._chunks(compiled, columns, configs, heard, sweep):
-                        left = sweep.run_seconds / done * (sweep.finished.size - done)
-                        report(ChunkReport(done, sweep.finished.size, len(groups), left))
+                    report(sweep.report(number, len(groups)))
+                    for _ in self._chunks(compiled, columns, configs, heard, sweep):
+                        report(sweep.report(number, len(groups)))
             except KeyboardInterrupt:
+                sweep.interrupted = True
                 if not sweep.finished.any():
                     raise
             except Exception:
@@ -168,12 +168,13 @@ class Sweeper:
                     raise
                 if not sweep.finished.any():
                     raise lost from None
-        finite = np.logical_and.reduce([_all_finite(leaf) for leaf in jax.tree.leaves(outcomes)])
+                sweep.interrupted = True
         return SweepResult(
             columns.tree(),
             outcomes,
-            sweep.finished & ~finite,
+            sweep.finished & ~all_finite(outcomes),
             sweep.finished,
+            sweep.interrupted or heard.is_set(),
             len(groups),
             sweep.compile_seconds,
             sweep.run_seconds,
@@ -181,8 +182,8 @@ class Sweeper:
 
     def _chunks(
         self, compiled: Program, columns: Columns, configs: list[int], heard: threading.Event, sweep: "_Reached"
-    ) -> Iterator[int]:
-        """Run the configs of one program chunk by chunk; yields how many runs have finished in all."""
+    ) -> Iterator[None]:
+        """Run the configs of one program chunk by chunk."""
         data = compiled.place(self._key)
         block = compiled.block
         for first_seed in range(0, self._seeds, block.all_seeds):
@@ -194,25 +195,33 @@ class Sweeper:
                 reached = compiled.call(data, traced, _padded(seeds, block.all_seeds))
                 interrupted = _wait_for_all(reached, heard)
                 sweep.keep(reached, places, seeds)
-                sweep.run_seconds += time.perf_counter() - began
-                yield int(sweep.finished.sum())
+                del reached  # or it would be in memory while the next chunk runs
+                compiled.call_seconds = time.perf_counter() - began
+                sweep.run_seconds += compiled.call_seconds
+                yield
                 if interrupted:
                     raise KeyboardInterrupt
 
     def _program(self, program: Any, columns: Columns, configs: int) -> Program:
-        """Compile the program for blocks that fit in memory, unless that has been done."""
-        if program in self._programs:
-            return self._programs[program]
-        device = self._devices[0]
-        on_host = sum(device.process_index == other.process_index for other in self._devices)
-        free = int(_SHARE * free_bytes(device)) // (on_host if device.platform == "cpu" else 1)
+        """Compile the program for blocks that fit in memory, unless one that will do has been compiled."""
         traced = self._traced[program]
+        device, free = self._devices[0], self._free_bytes()
         most = self._max_parallel
         if most is None:
             most = max(1, (_CACHE if device.platform == "cpu" else free) // max(1, traced.bytes_at_once))
+        # Others than JAX's own generator draw the numbers of one key for all that are mapped.
+        mapped_seeds = str(jax.random.key_impl(self._key)) == "threefry2x32"
+        choose = functools.partial(choose_block, configs, self._seeds, len(self._devices), mapped_seeds=mapped_seeds)
+        known = self._programs.get(program)
+        # All hosts must run the same program, and their clocks may differ.
+        if known and (jax.process_count() > 1 or not known.is_wasteful(choose(most), configs, self._seeds)):
+            return known
         while True:
-            block = choose_block(configs, self._seeds, len(self._devices), most)
+            began = time.perf_counter()
+            block = choose(most)
             compiled = Program(traced, columns, block, self._devices, self._key)
+            compiled.compile_seconds = time.perf_counter() - began
+            self.programs += 1
             needed = compiled.bytes_on_a_device
             if needed <= free:
                 self._programs[program] = compiled
@@ -224,11 +233,21 @@ class Sweeper:
                 )
             most = min(block.each - 1, max(1, int(block.each * free / needed)))
 
+    def _free_bytes(self) -> int:
+        """What a call may take of each device's memory: of the fullest one, for all run the same program."""
+        here = [device for device in self._devices if device.process_index == jax.process_index()]
+        shared_by = len(here) if here[0].platform == "cpu" else 1
+        free = int(_SHARE * min(map(free_bytes, here))) // shared_by
+        if jax.process_count() == 1:
+            return free
+        return int(hosts.call(multihost_utils.process_allgather, np.array(free / 2**20)).min()) * 2**20
+
 
 class Alike:
-    """Whether the outcomes of all programs have the same names, shapes and dtypes."""
+    """Whether the outcomes of all programs have the same structure, shapes and dtypes."""
 
     def __init__(self) -> None:
+        """Nothing has been seen yet."""
         self.outcomes: PyTree = None
         self._config = 0
 
@@ -245,13 +264,18 @@ class Alike:
                     f"run returns {name} {a} for configs[{self._config}] and {b} for configs[{config}]; "
                     "return what is alike for all configs, such as history"
                 )
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (self.outcomes, outcomes)]
+        if structures[0] != structures[1]:
+            raise ValueError(
+                f"run returns {structures[0]} for configs[{self._config}] and {structures[1]} for configs[{config}]"
+            )
 
 
 def room_for(outcomes: PyTree, shape: tuple[int, int]) -> PyTree:
     """Where the outcomes of all runs will be: not a number, or 0 of whole numbers, where there are none yet."""
     runs = shape[0] * shape[1]
     needed = runs * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outcomes))
-    if needed > (free := free_bytes_of_host()):
+    if needed > _SHARE * (free := free_bytes_of_host()):
         raise MemoryError(
             f"the outcomes of {runs:,} runs take {_gigabytes(needed)} and {_gigabytes(free)} are free; "
             "let run return less, such as history"
@@ -272,6 +296,15 @@ class _Reached:
     finished: np.ndarray
     compile_seconds: float
     run_seconds: float = 0.0
+    interrupted: bool = False
+
+    def report(self, program: int, programs: int) -> ChunkReport:
+        """What a person is told; the time left counts the programs that have still to be compiled."""
+        done, runs = int(self.finished.sum()), self.finished.size
+        left = None
+        if done:
+            left = self.run_seconds / done * (runs - done) + self.compile_seconds / program * (programs - program)
+        return ChunkReport(done, runs, program, programs, left)
 
     def keep(self, reached: PyTree, configs: list[int], seeds: list[int]) -> None:
         """Write what a chunk has reached to its place; what was computed to fill the chunk is left."""
@@ -296,6 +329,8 @@ def _wait_for_all(reached: PyTree, heard: threading.Event) -> bool:
 def _checked_devices(devices: Any) -> list[jax.Device]:
     if devices is None:
         return jax.devices()
+    if isinstance(devices, np.ndarray):
+        devices = devices.ravel().tolist()
     if isinstance(devices, jax.Device) or not isinstance(devices, Sequence) or not devices:
         raise TypeError(f"devices must be a list such as jax.devices(); got {devices!r}")
     for device in devices:
@@ -303,6 +338,8 @@ def _checked_devices(devices: Any) -> list[jax.Device]:
             raise TypeError(f"devices must be a list such as jax.devices(); it holds {device!r}")
     if len(set(devices)) < len(devices):
         raise ValueError("devices has a device twice")
+    if all(device.process_index != jax.process_index() for device in devices):
+        raise ValueError("devices has none of this process; every process that calls sweep needs one")
     return list(devices)
 
 
@@ -311,15 +348,20 @@ def _padded(places: list[int], length: int) -> np.ndarray:
     return np.asarray(places + places[-1:] * (length - len(places)))
 
 
-def _all_finite(leaf: np.ndarray) -> np.ndarray:
-    """Per run, `[configs, seeds]`."""
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return np.ones(leaf.shape[:2], bool)
-    return np.isfinite(leaf).all(axis=tuple(range(2, leaf.ndim)))
+def all_finite(outcomes: PyTree) -> np.ndarray:
+    """Which runs have no outcome that is NaN or infinite, `[configs, seeds]`."""
+
+    def of_leaf(leaf: np.ndarray) -> np.ndarray:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return np.ones(leaf.shape[:2], bool)
+        return np.isfinite(leaf).all(axis=tuple(range(2, leaf.ndim)))
+
+    return np.logical_and.reduce([of_leaf(leaf) for leaf in jax.tree.leaves(outcomes)])
 
 
 @contextlib.contextmanager
-def _shown(progress: bool) -> Iterator[Callable[[ChunkReport], None]]:
+def shown(progress: bool) -> Iterator[Callable[[ChunkReport], None]]:
+    """What tells a person how far sweeps have come."""
     if not progress or jax.process_index() != 0:
         yield lambda report: None
         return

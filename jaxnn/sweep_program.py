@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jaxnn._checks import is_concrete
 from jaxnn._columns import Columns, name_leaves
 
 Run: TypeAlias = Callable[[Any, PRNGKeyArray], PyTree]
@@ -23,7 +24,7 @@ class Traced(NamedTuple):
     jaxpr: Any
     constants: tuple[Any, ...]  # the arrays that run found in its surroundings, such as the data
     outcomes: PyTree  # shapes and dtypes of one run
-    bytes_at_once: int  # of what one run computes, at most, if nothing were fused
+    bytes_at_once: int  # of what one run has for itself, at most, if nothing were fused
 
 
 class Block(NamedTuple):
@@ -54,11 +55,11 @@ class Block(NamedTuple):
         return math.ceil(configs / self.all_configs) * math.ceil(seeds / self.all_seeds)
 
 
-def choose_block(configs: int, seeds: int, devices: int, most: int) -> Block:
+def choose_block(configs: int, seeds: int, devices: int, most: int, *, mapped_seeds: bool = True) -> Block:
     """Spread configs × seeds over the devices, at most so many runs on each at once.
 
     As few runs as can be on the busiest device; then as many configs of one seed as can be on the same one, for
-    they share mini-batches. Blocks are as large as each other.
+    they share mini-batches. Blocks are as large as each other. Without `mapped_seeds` a device has one seed at once.
 
     >>> print(choose_block(configs=100, seeds=1, devices=8, most=50))
     Block(configs=13, seeds=1, devices_by_config=8, devices_by_seed=1)
@@ -70,7 +71,7 @@ def choose_block(configs: int, seeds: int, devices: int, most: int) -> Block:
         grids, key=lambda grid: (math.ceil(seeds / grid[0]) * math.ceil(configs / grid[1]), -grid[0])
     )
     wide = _even_share(math.ceil(configs / by_config), most)
-    deep = _even_share(math.ceil(seeds / by_seed), max(1, most // wide))
+    deep = _even_share(math.ceil(seeds / by_seed), max(1, most // wide) if mapped_seeds else 1)
     return Block(wide, deep, by_config, by_seed)
 
 
@@ -91,7 +92,7 @@ def trace(run: Run, columns: Columns, config: int, key: PRNGKeyArray) -> Traced:
         _check_outcomes(outcomes)
         return outcomes
 
-    example = [jax.ShapeDtypeStruct(column.shape[1:], column.dtype) for column in columns.traced]
+    example = columns.example
     try:
         closed, outcomes = jax.make_jaxpr(of_one, return_shape=True)(example, key)
     except (
@@ -103,11 +104,15 @@ def trace(run: Run, columns: Columns, config: int, key: PRNGKeyArray) -> Traced:
             f"run makes a Python value of one that is known only when the program runs, {_place(error)}; "
             "float(…), int(…), .item(), np.asarray and if do that: return JAX arrays"
         ) from error
-    return Traced(closed.jaxpr, tuple(closed.consts), outcomes, bytes_at_once(closed.jaxpr))
+    if not all(map(is_concrete, (key, *closed.consts))):
+        raise TypeError("run uses a traced value; sweep compiles and runs by itself, outside of jit, vmap and grad")
+    mapped = [False] * len(closed.jaxpr.invars)
+    mapped[: len(example)] = [True] * len(example)
+    return Traced(closed.jaxpr, tuple(closed.consts), outcomes, bytes_at_once(closed.jaxpr, mapped))
 
 
 def _check_outcomes(outcomes: PyTree) -> None:
-    named = name_leaves(outcomes, "outcome", lambda leaf: leaf is None)
+    named = name_leaves(outcomes, "outcome")
     if not named:
         raise TypeError("run returned nothing; expected JAX arrays, such as fit(…).history")
     for name, leaf in named.items():
@@ -130,25 +135,58 @@ def _place(error: BaseException) -> str:
     return f"in {frames[-1].filename}, line {frames[-1].lineno}" if frames else "inside a library"
 
 
-def bytes_at_once(jaxpr: Any) -> int:
-    """The most bytes alive at once when the operations run one by one, in order and unfused; inputs are not counted."""
-    is_variable = lambda atom: not isinstance(atom, jax.extend.core.Literal)  # noqa: E731
-    last_use = {
-        variable: number
-        for number, equation in enumerate(jaxpr.eqns)
-        for variable in (*filter(is_variable, equation.invars), *equation.outvars)
-    }
-    last_use |= {variable: len(jaxpr.eqns) for variable in filter(is_variable, jaxpr.outvars)}
+def bytes_at_once(jaxpr: Any, mapped: Sequence[bool]) -> int:
+    """The most bytes of a run's own that are alive at once, were the operations to run one by one, in order.
+
+    `mapped` says which inputs each run has for itself. Inputs are not counted, nor is what all runs share, such as the
+    mini-batch of a seed.
+    """
+    return _most_alive(jaxpr, mapped)[0]
+
+
+def _most_alive(jaxpr: Any, mapped: Sequence[bool]) -> tuple[int, list[bool]]:
+    """`bytes_at_once`, and which outputs each run has for itself."""
+    own = {variable for variable, is_own in zip(jaxpr.invars, mapped, strict=True) if is_own}
+    last_use: dict[Any, int] = {}
+    for number, equation in enumerate(jaxpr.eqns):
+        last_use |= dict.fromkeys((*filter(_is_variable, equation.invars), *equation.outvars), number)
+    last_use |= dict.fromkeys(filter(_is_variable, jaxpr.outvars), len(jaxpr.eqns))
     alive: dict[Any, int] = {}
     most = 0
     for number, equation in enumerate(jaxpr.eqns):
-        alive |= {variable: _bytes(variable.aval) for variable in equation.outvars}
-        inner = max(map(bytes_at_once, jax.extend.core.jaxprs_in_params(equation.params)), default=0)
-        most = max(most, sum(alive.values()) + inner)
-        for variable in {*filter(is_variable, equation.invars), *equation.outvars}:
+        inside, outputs = _inside(equation, [_is_variable(atom) and atom in own for atom in equation.invars])
+        of_runs = [variable for variable, is_own in zip(equation.outvars, outputs, strict=True) if is_own]
+        own.update(of_runs)
+        alive |= {variable: _bytes(variable.aval) for variable in of_runs}
+        most = max(most, sum(alive.values()) + inside)
+        for variable in (*filter(_is_variable, equation.invars), *equation.outvars):
             if last_use[variable] == number:
                 alive.pop(variable, None)
-    return most
+    return most, [_is_variable(atom) and atom in own for atom in jaxpr.outvars]
+
+
+def _inside(equation: Any, mapped: list[bool]) -> tuple[int, list[bool]]:
+    """The same of an operation: the most within it, and which of its outputs each run has for itself."""
+    inner = list(jax.extend.core.jaxprs_in_params(equation.params))
+    outputs = [any(mapped)] * len(equation.outvars)
+    if not any(mapped) or not inner:
+        return 0, outputs
+    if equation.primitive.name == "scan":
+        (body,), consts, carried = inner, equation.params["num_consts"], equation.params["num_carry"]
+        while True:
+            most, results = _most_alive(body, mapped)
+            carry = mapped[consts : consts + carried]
+            grown = [before or after for before, after in zip(carry, results[:carried], strict=True)]
+            if grown == carry:
+                return most, results
+            mapped = [*mapped[:consts], *grown, *mapped[consts + carried :]]
+    if len(inner) == 1 and len(inner[0].invars) == len(mapped):
+        return _most_alive(inner[0], mapped)
+    return max(_most_alive(body, [True] * len(body.invars))[0] for body in inner), outputs
+
+
+def _is_variable(atom: Any) -> bool:
+    return not isinstance(atom, jax.extend.core.Literal)
 
 
 def _bytes(aval: Any) -> int:
@@ -167,6 +205,8 @@ class Program:
         grid = np.array(devices).reshape(block.devices_by_seed, block.devices_by_config)
         mesh = Mesh(grid, ("seeds", "configs"), axis_types=(AxisType.Auto,) * 2)
         self.block = block
+        # Of compiling and of the last call, as whoever does both has measured them.
+        self.compile_seconds = self.call_seconds = 0.0
         self._traced = traced
         self._everywhere, self._by_config, self._by_seed = (
             NamedSharding(mesh, jax.P(*axes)) for axes in ((), ("configs",), ("seeds",))
@@ -185,6 +225,12 @@ class Program:
         )
         shapes = constants, _shape_of(key, self._everywhere), configs, seeds
         self.compiled = jax.jit(many).lower(*shapes).compile()
+
+    def is_wasteful(self, wanted: Block, configs: int, seeds: int) -> bool:
+        """Whether to run so many in these blocks takes much longer than to compile for those wanted and run then."""
+        calls = self.block.calls(configs, seeds)
+        calls_wanted = wanted.calls(configs, seeds) * wanted.each / self.block.each
+        return (calls - calls_wanted) * self.call_seconds > 2 * self.compile_seconds
 
     @property
     def bytes_on_a_device(self) -> int:

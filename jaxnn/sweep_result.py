@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, PyTree
 
@@ -18,8 +19,6 @@ __all__ = ["Best", "Metric", "Mode", "SweepResult", "ranked", "resolve_mode", "s
 
 Metric: TypeAlias = str | Callable[[Any], Any]  # an outcome's name, or outcomes -> array [configs, seeds]
 Mode: TypeAlias = Literal["max", "min"]
-
-_SMALL_IS_GOOD, _LARGE_IS_GOOD = ("loss", "error"), ("accuracy", "score")
 
 
 class Best(NamedTuple):
@@ -38,14 +37,10 @@ class SweepResult(NamedTuple):
     outcomes: PyTree  # of arrays [configs, seeds, …]; NaN, or 0 of whole numbers, where a run has not finished
     diverged: Bool[np.ndarray, "configs seeds"]  # some outcome is NaN or infinite
     finished: Bool[np.ndarray, "configs seeds"]  # False where Ctrl-C came first
-    programs: int  # compiled, or compiled earlier
+    interrupted: bool  # by Ctrl-C, or the loss of another process
+    programs: int  # different ones
     compile_seconds: float  # tracing included
     run_seconds: float
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C came before the last chunk."""
-        return not bool(self.finished.all())
 
     def best(self, metric: Metric | None = None, mode: Mode | None = None) -> Best:
         """The config with the best mean of a metric over the seeds.
@@ -54,8 +49,8 @@ class SweepResult(NamedTuple):
             metric: the name of an outcome, or the end of one (`"accuracy"` for `validation/accuracy`); of a curve,
                 such as a history, its last value counts. Or a function of the outcomes that returns one number for
                 each run, `[configs, seeds]`. Not needed if there is one outcome.
-            mode: "max" or "min", whichever is good. Without it a metric whose name has accuracy or score in it is
-                to be large, one with loss or error small; of others it must be said.
+            mode: "max" or "min", whichever is good. Without it a metric whose name has the word accuracy in it is to
+                be large, one with the word loss or error small; of others it must be said.
 
         A config of which a run has diverged, or not finished, is not the best.
 
@@ -68,12 +63,12 @@ class SweepResult(NamedTuple):
         means = values.mean(axis=1)
         if not np.isfinite(means).any():
             raise ValueError("no config is the best: of each a run has diverged or not finished")
-        index = int(np.nanargmax(means) if mode == "max" else np.nanargmin(means))
+        index = int(ranked(means, mode)[0])
         return Best(index, self.config(index), float(means[index]), values[index])
 
     def score(self, metric: Metric | None = None) -> Float[np.ndarray, "configs seeds"]:
         """One number for each run, as `best` takes it; NaN where a run has diverged or not finished."""
-        values = np.asarray(score(self.outcomes, metric, self.finished.shape), np.float64)
+        values = score(self.outcomes, metric, self.finished.shape)
         return np.where(self.finished & ~self.diverged, values, np.nan)
 
     def config(self, index: int) -> Any:
@@ -88,7 +83,7 @@ class SweepResult(NamedTuple):
         >>> import numpy as np
         >>> outcomes = {"accuracy": np.array([[0.5, 0.7], [0.9, 0.8]])}
         >>> good = np.ones((2, 2), bool)
-        >>> print(SweepResult({"rate": np.array([0.1, 1.0])}, outcomes, ~good, good, 1, 0.0, 0.0).table())
+        >>> print(SweepResult({"rate": np.array([0.1, 1.0])}, outcomes, ~good, good, False, 1, 0.0, 0.0).table())
         rate  accuracy
          0.1  0.6000 ± 0.1414
            1  0.8500 ± 0.0707
@@ -131,16 +126,24 @@ class SweepResult(NamedTuple):
         if path is None:
             return text.getvalue()
         aside = Path(path).with_name(f".{Path(path).name}.unfinished")
-        aside.write_text(text.getvalue(), encoding="utf-8")
-        aside.replace(path)
+        try:
+            aside.write_text(text.getvalue(), encoding="utf-8")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
         return None
 
     def _columns(self, metrics: Sequence[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         settings = name_leaves(self.configs, "config", _is_column)
         named = name_leaves(self.outcomes, "outcome")
         if metrics:
-            return settings, {name: score(self.outcomes, name, self.finished.shape) for name in metrics}
-        return settings, {name: _last(values) for name, values in named.items() if values.ndim <= 3 and values.size}
+            columns = {name: score(self.outcomes, name, self.finished.shape) for name in metrics}
+        else:
+            columns = {name: _last(values) for name, values in named.items() if values.ndim <= 3 and values.size}
+        # Where a setting, an outcome and what is written beside them are called alike.
+        own = {"seed", "diverged", "finished"}
+        settings = {f"config/{name}" if name in own | columns.keys() else name: v for name, v in settings.items()}
+        return settings, {f"outcome/{name}" if name in own else name: values for name, values in columns.items()}
 
 
 def score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -150,11 +153,14 @@ def score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> np
     else:
         name, values = _find(outcomes, metric)
         values = _last(values) if values.ndim <= len(shape) + 1 else values
-    if values.shape != shape or not np.issubdtype(values.dtype, np.number):
+    is_real = (
+        values.dtype == bool or jnp.issubdtype(values.dtype, jnp.integer) or jnp.issubdtype(values.dtype, jnp.floating)
+    )
+    if values.shape != shape or not is_real:
         raise ValueError(
-            f"{name} is {values.dtype}{list(values.shape)}; expected one number for each run, {list(shape)}"
+            f"{name} is {values.dtype}{list(values.shape)}; expected one real number for each run, {list(shape)}"
         )
-    return values
+    return values.astype(np.float64)
 
 
 def ranked(values: np.ndarray, mode: Mode) -> np.ndarray:
@@ -184,11 +190,10 @@ def resolve_mode(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> 
         check_choice("mode", mode, ["max", "min"])
         return mode
     name = "the metric" if callable(metric) else _find(outcomes, metric)[0]
-    last = name.rpartition("/")[2].lower()
-    if any(word in last for word in _LARGE_IS_GOOD):
-        return "max"
-    if any(word in last for word in _SMALL_IS_GOOD):
-        return "min"
+    words = set(name.rpartition("/")[2].lower().replace("-", "_").split("_"))
+    large, small = "accuracy" in words, not words.isdisjoint(("loss", "error"))
+    if large != small:
+        return "max" if large else "min"
     raise ValueError(f"is {name} good when it is large or small? say mode='max' or mode='min'")
 
 
@@ -198,7 +203,7 @@ def _is_column(node: Any) -> bool:
 
 def _last(values: np.ndarray) -> np.ndarray:
     """A curve's last value, `[configs, seeds, points] -> [configs, seeds]`."""
-    return values[..., -1] if values.ndim == 3 else values
+    return values[..., -1] if values.ndim == 3 and values.size else values
 
 
 def _mean_and_spread(values: np.ndarray) -> str:
@@ -214,13 +219,16 @@ def _some(what: str, marked: np.ndarray) -> str:
 
 
 def _word(value: Any) -> str:
-    value = plain(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(getattr(value, "__name__", value))
+    value = _exact(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _exact(value: Any) -> Any:
+    """A setting as a cell: a function's name, the numbers in a key or an array."""
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
     value = plain(value)
-    return getattr(value, "__name__", value)
+    return value.tolist() if isinstance(value, np.ndarray | jax.Array) else getattr(value, "__name__", value)
 
 
 def _aligned(lines: list[list[str]]) -> str:

@@ -2,12 +2,16 @@
 
 import csv
 import json
+import shlex
 
 import numpy as np
 import pytest
 
 from jaxnn import cli, search_command
-from jaxnn.search_options import space_of
+from jaxnn.config import TrainConfig
+from jaxnn.random_search import SearchResult
+from jaxnn.search_options import SearchConfig, space_of
+from jaxnn.sweep_result import Best
 
 QUICK = ["search", "--model", "two-layer-net", "--trials", "6", "--rounds", "2", "--keep", "0.5", "--examples", "200", "--epochs", "2"]  # fmt: skip
 
@@ -114,3 +118,23 @@ def test_refuses(arguments, sentence, tmp_path, capsys):
     assert sentence in complaint
     assert complaint.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_next_command_means_the_same(tmp_path, monkeypatch):
+    """Whatever was given is in it, in full, for a shell."""
+    config = SearchConfig(
+        dataset="my data/tab [é].csv", label_column="house value", validation=0.12345, learning_rate=0.0123456, seed=3,
+        data_dir=tmp_path, epochs=2,
+    )  # fmt: skip
+    best = {"weight_decay": 1.2345678e-05, "hidden_sizes": (200, 100), "batch_norm": False}
+    found = SearchResult(*[None] * 7)._replace(best=Best(0, best, 1.0, np.ones(1)))
+    words = shlex.split(search_command._next_command(config, found))
+    parsed = []
+    monkeypatch.setattr(cli, "_run", lambda config, console: parsed.append(config) or 0)
+    assert cli.main(words[1:]) == 0
+    assert parsed == [
+        TrainConfig(
+            dataset=config.dataset, label_column=config.label_column, validation=0.12345, learning_rate=0.0123456, seed=3,
+            data_dir=tmp_path, **best,
+        )
+    ]  # fmt: skip

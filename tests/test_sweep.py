@@ -1,5 +1,6 @@
 """`sweep` against a Python loop, however it is chunked and spread; what diverges, is interrupted, or is refused."""
 
+import dataclasses
 import importlib
 import itertools
 import math
@@ -166,6 +167,48 @@ class TestConfigs:
     def test_older_keys(self):
         assert_close(sweep(key=jax.random.PRNGKey(3)).outcomes, sweep().outcomes)
 
+    def test_tuples_dataclasses_and_devices_in_an_array(self):
+        pairs = [(0.5, 2.0), (3.0, 4.0)]
+        result = sweep(lambda pair, key: pair[0] * pair[1], pairs, devices=np.array(jax.devices()).reshape(2, 2))
+        assert result.outcomes[:, 0].tolist() == [1.0, 12.0]
+        assert result.programs == 1
+        assert result.config(1) == (3.0, 4.0)
+
+        @jax.tree_util.register_dataclass
+        @dataclasses.dataclass
+        class Settings:
+            rate: float
+
+        result = sweep(lambda settings, key: settings.rate, [Settings(1.0), Settings(2.5)])
+        assert result.outcomes[:, 0].tolist() == [1.0, 2.5]
+
+    def test_true_and_one_within_a_tuple(self):
+        result = sweep(lambda c, key: jnp.float32(c["t"][0] is True), {"t": [(1, 2), (True, 2)]})
+        assert result.outcomes[:, 0].tolist() == [0, 1]
+
+    def test_decimals_take_the_type_of_what_they_meet(self):
+        """As in a loop: a bfloat16 network stays one."""
+        half = jnp.ones(2, jnp.bfloat16)
+        assert sweep(lambda rate, key: half * rate, [0.5, 1.5]).outcomes.dtype == jnp.bfloat16
+        assert sweep(lambda rate, key: half.astype(jnp.float32) * rate, jnp.array([0.5])).outcomes.dtype == np.float32
+
+    def test_nothing_as_an_outcome_is_nothing(self):
+        result = sweep(lambda rate, key: {"loss": rate, "other": None}, [0.5, 1.5])
+        assert result.outcomes["other"] is None
+        assert result.best("loss").row == 0
+
+
+@pytest.mark.parametrize("max_parallel", [None, 1])
+@pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
+def test_keys_of_other_generators(kind, max_parallel):
+    """Theirs draw for all that are mapped what the first key draws: a device runs one seed at once."""
+    key = jax.random.key(0, impl=kind)
+    run = lambda rate, key: rate * jax.random.normal(key, (2,))
+    result = nn.sweep(run, [1.0, 2.0], key=key, seeds=5, max_parallel=max_parallel, progress=False)
+    for seed in range(5):
+        expected = jax.random.normal(jax.random.fold_in(key, seed), (2,))
+        np.testing.assert_allclose(result.outcomes[1, seed], 2 * expected, rtol=1e-6)
+
 
 class TestDivergence:
     @pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 4])
@@ -175,7 +218,7 @@ class TestDivergence:
 
         sweeper = module.Sweeper(run, key=KEY, seeds=1, devices=jax.devices()[:devices], max_parallel=5)
         good, bad = (
-            sweeper(as_columns(np.array(rates)), progress=False)
+            sweeper(as_columns(np.array(rates)), lambda report: None)
             for rates in ([0.1, 0.2, 0.3, 0.4, 0.5], [0.1, np.inf, 0.3, 1e38, 0.5])
         )
         assert not good.diverged.any()
@@ -272,16 +315,28 @@ class TestMemory:
             sweep(lambda a, key: jnp.zeros(10**8) * a, np.zeros(100_000))
 
     def test_estimate_of_what_is_alive_at_once(self):
-        """Two arrays of 400 bytes while they are added, and what a loop carries."""
+        """Two arrays of 400 bytes while they are added, and what a loop carries; not what all runs share."""
 
-        def adds(x):
+        def adds(x, shared):
             y = x * 2
             z = y + 1
-            return z.sum()
+            return z.sum() + (shared + 1).sum()
 
-        assert bytes_at_once(jax.make_jaxpr(adds)(jnp.zeros(100)).jaxpr) == 800
-        scan = lambda x: jax.lax.scan(lambda c, _: (c * 2, None), x, length=3)[0].sum()
-        assert bytes_at_once(jax.make_jaxpr(scan)(jnp.zeros(100)).jaxpr) == 800
+        def loops(x, shared):
+            def step(carry, row):
+                return (carry[0] * 2, carry[1] + row), (row * 3).sum()
+
+            (x, total), _ = jax.lax.scan(step, (x, jnp.zeros(100)), jnp.broadcast_to(shared, (3, 100)))
+            return x.sum(), total.sum()
+
+        def grows(x, shared):
+            """The first step makes the carried array a run's own."""
+            return jax.lax.scan(lambda c, _: (c + x.sum(), None), shared, length=3)[0].sum()
+
+        for function, expected in ((adds, 800), (loops, 800), (grows, 804)):
+            jaxpr = jax.make_jaxpr(function)(jnp.zeros(100), jnp.zeros(100)).jaxpr
+            assert bytes_at_once(jaxpr, [True, False]) == expected, function.__name__
+            assert bytes_at_once(jaxpr, [False, False]) == 0
 
     @settings(deadline=None)
     @given(st.integers(1, 50), st.integers(1, 6), st.integers(1, 9), st.integers(1, 12))
@@ -312,6 +367,7 @@ RESULT = nn.SweepResult(
     },
     diverged=np.zeros((2, 2), bool),
     finished=np.ones((2, 2), bool),
+    interrupted=False,
     programs=2,
     compile_seconds=0.0,
     run_seconds=0.0,
@@ -348,13 +404,48 @@ class TestResult:
             (("acuracy",), "unknown metric 'acuracy': did you mean accuracy"),
             ((), "which outcome is the metric"),
             (("curve",), "is curve good when it is large or small"),
+            (
+                (lambda outcomes: outcomes["accuracy"] * 1j, "max"),
+                r"the metric is complex128\[2, 2\]; expected one real number",
+            ),
             (("accuracy", "most"), "unknown mode 'most'"),
-            ((lambda outcomes: outcomes["curve"], "max"), r"the metric is float64\[2, 2, 3\]; expected one number"),
+            (
+                (lambda outcomes: outcomes["curve"], "max"),
+                r"the metric is float64\[2, 2, 3\]; expected one real number",
+            ),
         ],
     )
     def test_refuses(self, arguments, sentence, types_unchecked):
         with pytest.raises(ValueError, match=sentence):
             RESULT.best(*arguments)
+
+    def test_names_that_are_taken(self):
+        outcomes = {"seed": np.ones((2, 1)), "loss": np.ones((2, 1))}
+        good = np.ones((2, 1), bool)
+        result = nn.SweepResult({"seed": [1, 2], "loss": [3, 4]}, outcomes, ~good, good, False, 1, 0.0, 0.0)
+        assert result.to_csv().splitlines()[0] == "config/loss,config/seed,seed,loss,outcome/seed,diverged,finished"
+
+    def test_a_file_that_cannot_be_written_leaves_nothing(self, tmp_path):
+        with pytest.raises(OSError, match="directory"):
+            RESULT.to_csv(tmp_path)
+        assert not list(tmp_path.parent.glob("*unfinished*"))
+
+    def test_half_precision_and_truth_are_numbers(self):
+        outcomes = {"loss": np.array([[1.0], [0.5]]).astype(jnp.bfloat16), "solved": np.array([[True], [False]])}
+        good = np.ones((2, 1), bool)
+        result = nn.SweepResult([1, 2], outcomes, ~good, good, False, 1, 0.0, 0.0)
+        assert result.best("loss").row == 1
+        assert result.best("solved", "max").row == 0
+
+    def test_an_infinite_metric_is_not_the_best(self):
+        values = np.array([[0.0], [2.0]])
+        with np.errstate(divide="ignore"):
+            assert (
+                RESULT._replace(outcomes={"x": values}, diverged=values > 9, finished=values < 9)
+                .best(lambda outcomes: 1 / outcomes["x"], "max")
+                .row
+                == 1
+            )
 
     def test_no_best(self):
         with pytest.raises(ValueError, match="no config is the best"):
@@ -378,18 +469,25 @@ def branches(config, key):
         ({"configs": {}}, ValueError, "configs is empty"),
         ({"configs": {"a": []}}, ValueError, "configs is empty"),
         ({"configs": [{"a": 1.0}, {"b": 1.0}]}, ValueError, r"configs\[1\] has b, and configs\[0\] has a; all need the same"),
-        ({"configs": {"a": 0.1}}, TypeError, "a is 0.1; expected a column, an array or a list with a value for each config"),
+        ({"configs": {"a": 0.1}}, TypeError, "a is 0.1; expected a column: an array or a list with a value for each config"),
         ({"configs": 3}, TypeError, "configs is 3; expected a column"),
         ({"configs": {"a": jnp.float32(0.1)}}, TypeError, "a is a scalar; expected a column"),
         ({"configs": {"a": [1.0], "b": [[1, 2]]}}, TypeError, r"b has the value \[1, 2\], which cannot tell programs apart: use a tuple"),
         ({"configs": {"a": np.array(["x"])}}, TypeError, "a is an array of <U1; give words as a list"),
+        ({"configs": {"a": np.array([2**40 + 7])}}, ValueError, "a has the value 1099511627783, which int32 cannot hold"),
+        ({"configs": {"a": [1e300, 1.0]}}, ValueError, r"a has the value 1e\+300, which float32 cannot hold"),
+        ({"configs": {"a": np.array([1e-60])}}, ValueError, "a has the value 1e-60, which float32 cannot hold"),
+        ({"configs": {"a/b": [1.0], "a": {"b": [2.0]}}}, ValueError, "two leaves of the configs are called a/b"),
+        ({"configs": {"a": [jnp.array(1), 2]}}, TypeError, "a has arrays beside other values"),
+        ({"run": lambda c, key: {"x/y": c["a"], "x": {"y": c["a"]}}}, ValueError, "two leaves of the outcome are called x/y"),
+        ({"run": lambda c, key: (c["a"],) if c["n"] else [c["a"]], "configs": {"a": [0.5, 1.0], "n": [0, 1]}}, ValueError, "run returns PyTreeDef"),
         ({"run": 3}, TypeError, "run must be a function"),
         ({"run": takes_float}, TypeError, r"run makes a Python value of one that is known only when the program runs, in .*test_sweep.py, line \d+"),
         ({"run": branches}, TypeError, "run makes a Python value"),
         ({"run": lambda c, key: np.asarray(c["a"])}, TypeError, "run makes a Python value"),
         ({"run": lambda c, key: 0.5}, TypeError, "run returned the float 0.5; expected a JAX array"),
         ({"run": lambda c, key: {"loss": c["a"], "name": "x"}}, TypeError, "run returned for name the str 'x'; expected a JAX array"),
-        ({"run": lambda c, key: None}, TypeError, "run returned the NoneType None"),
+        ({"run": lambda c, key: None}, TypeError, "run returned nothing"),
         ({"run": lambda c, key: {}}, TypeError, "run returned nothing"),
         ({"run": lambda c, key: key}, TypeError, "run returned a PRNG key; return jax.random.key_data of it"),
         ({"run": lambda c, key: jnp.zeros(c["n"]), "configs": {"n": [1, 2]}}, ValueError, r"run returns outcome as float32\[1\] for configs\[0\] and as float32\[2\] for configs\[1\]"),
@@ -406,6 +504,14 @@ def test_refuses(settings, error, sentence, types_unchecked, monkeypatch):
     monkeypatch.setattr(module, "Program", lambda *args: pytest.fail("compiled before it refused"))
     with pytest.raises(error, match=sentence):
         sweep(**settings)
+
+
+def test_refuses_a_traced_key_and_traced_surroundings():
+    configs = columns(3)
+    with pytest.raises(TypeError, match="run uses a traced value; sweep compiles and runs by itself"):
+        jax.jit(lambda key: sweep(configs=configs, key=key).outcomes)(KEY)
+    with pytest.raises(TypeError, match="run uses a traced value; sweep compiles and runs by itself"):
+        jax.jit(lambda x: sweep(lambda c, key: c["a"] * x, configs).outcomes)(jnp.ones(()))
 
 
 def test_refuses_to_be_traced():
