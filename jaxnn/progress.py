@@ -76,7 +76,7 @@ class SweepProgress:
         text = describe_chunk(report)
         if self._is_live:
             self._bar.update(self._task, completed=report.finished, total=report.runs, description=text)
-        elif time.perf_counter() - self._said >= _QUIET_SECONDS:
+        elif report.finished and time.perf_counter() - self._said >= _QUIET_SECONDS:
             self._console.print(text)
             self._said = time.perf_counter()
 

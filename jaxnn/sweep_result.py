@@ -84,7 +84,7 @@ class SweepResult(NamedTuple):
         >>> outcomes = {"accuracy": np.array([[0.5, 0.7], [0.9, 0.8]])}
         >>> good = np.ones((2, 2), bool)
         >>> print(SweepResult({"rate": np.array([0.1, 1.0])}, outcomes, ~good, good, False, 1, 0.0, 0.0).table())
-        rate  accuracy
+        rate         accuracy
          0.1  0.6000 ± 0.1414
            1  0.8500 ± 0.0707
         """

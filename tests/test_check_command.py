@@ -45,6 +45,7 @@ def test_check_gradients_fails_with_status_1_and_names_the_leaf(capsys, monkeypa
     assert "the gradient of dense1/W and dense1/b is WRONG: 74 of 310 entries checked" in said
 
 
+@pytest.mark.slow
 def test_check_gradients_of_a_large_network_reckons_its_cost(capsys, monkeypatch):
     monkeypatch.setattr(check_command, "_TIMED", 100)
     monkeypatch.setattr(check_command, "_SOME", 20)

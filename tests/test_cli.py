@@ -147,7 +147,7 @@ def test_every_optimizer_trains(optimizer, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected", "has_penalty"),
     [
-        ("--optimizer adamw", 0.01, False),
+        pytest.param("--optimizer adamw", 0.01, False, marks=pytest.mark.slow),
         pytest.param("--optimizer lion", 0.0, False, marks=pytest.mark.slow),
         pytest.param("--optimizer muon --weight-decay 0.5", 0.5, False, marks=pytest.mark.slow),
         pytest.param("--optimizer sgd", 0.0, False, marks=pytest.mark.slow),

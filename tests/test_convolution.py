@@ -219,7 +219,7 @@ def test_any_shape_stride_and_padding(batch, image, kernel, channels, strides, p
     check_against_float64(batch, image, kernel, channels, strides, padding)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     image=st.tuples(st.integers(1, 7), st.integers(6, 12)),
     height=st.integers(1, 4),
@@ -341,6 +341,7 @@ def test_in_bfloat16(name):
         assert_close(got, expected, 4e-3)  # half of a unit in the last place
 
 
+@pytest.mark.slow
 def test_half_precision_is_summed_in_float32(monkeypatch):
     def slopes(x, W):
         return jax.grad(lambda x, W: convolution.conv2d(x, W).sum(dtype=jnp.float32), argnums=(0, 1))(x, W)

@@ -127,7 +127,7 @@ def test_takes_any_pytree_and_keeps_its_structure_shapes_and_dtypes():
 @hypothesis.given(
     st.lists(st.integers(0, 4), max_size=3), st.sampled_from([jnp.float32, jnp.float64]), st.integers(1, 9)
 )
-@hypothesis.settings(max_examples=15, deadline=None)
+@hypothesis.settings(max_examples=6, deadline=None)
 def test_of_a_quadratic(shape, dtype, batch):
     """The central difference of a quadratic is exact but for rounding, whatever the step."""
     with jax.enable_x64(True):

@@ -261,6 +261,7 @@ def test_augment_changes_training_alone_and_each_step_anew():
     assert not np.allclose(result.history.loss, plain.history.loss)
 
 
+@pytest.mark.slow
 def test_schedule_and_optax_optimizer():
     decaying = fit(optimizer=nn.sgd(optax.exponential_decay(0.1, 1, 0.5)))
     chained = fit(optimizer=optax.chain(optax.clip_by_global_norm(0.1), nn.sgd(0.1)))
