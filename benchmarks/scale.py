@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.data import flat_images, scaled
 from benchmarks.row import OURS, Contender, Row, Run
-from benchmarks.two_layer_net import BATCH, OPERATIONS, STD, cores
+from benchmarks.two_layer_net import BATCH, OPERATIONS, STD, cores, pytorch_func, pytorch_processes
 
 # The textbook's search.
 TRAIN, VALIDATION = 400, 100
@@ -78,7 +78,7 @@ def _search_row(quick: bool) -> Row:
 
 def _many_row(quick: bool) -> Row:
     examples, runs = 4_000 if quick else 60_000, 256
-    pytorch = functools.partial(pytorch_func, examples, runs)
+    pytorch = functools.partial(pytorch_func, examples, rates=_rates(runs), anew=True)
     return Row(
         group="scale",
         name="256 two-layer nets",
@@ -91,7 +91,9 @@ def _many_row(quick: bool) -> Row:
             "PyTorch torch.func": Contender(pytorch, ("torch",)),
             "PyTorch torch.func compiled": Contender(functools.partial(pytorch, compiled=True), ("torch",)),
             "PyTorch, a process a core": Contender(
-                functools.partial(pytorch_processes, examples, runs), ("torch",), processes=cores()
+                functools.partial(pytorch_processes, examples, every_rate=_rates(runs), anew=True),
+                ("torch",),
+                processes=cores(),
             ),
         },
         target=0.35,
@@ -304,103 +306,6 @@ def sweep(examples: int, runs: int, *, devices: int | None = None, at_once: int 
 
 def _rates(runs: int) -> np.ndarray:
     return np.logspace(-1.5, 0, runs).astype(np.float32)
-
-
-def pytorch_func(examples: int, runs: int, *, compiled: bool = False) -> Run:
-    """Model ensembling as PyTorch's tutorial has it: stacked parameters, `functional_call`, `vmap` over `grad`."""
-    import torch
-
-    x, y = _tensors(examples)
-    params, _ = torch.func.stack_module_state([_pytorch_net() for _ in range(runs)])
-    params = {name: value.detach() for name, value in params.items()}
-    skeleton = _pytorch_net().to("meta")
-    rates = torch.from_numpy(_rates(runs))
-
-    def loss_of(params: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(torch.func.functional_call(skeleton, params, (x,)), y)
-
-    grads_and_losses = torch.func.vmap(torch.func.grad_and_value(loss_of), in_dims=(0, None, None))
-
-    def step(params: dict[str, torch.Tensor], index: torch.Tensor) -> torch.Tensor:
-        grads, losses = grads_and_losses(params, x[index].float().div_(255), y[index])
-        for name, value in params.items():
-            value.sub_(rates.reshape(-1, *[1] * (value.ndim - 1)) * grads[name])
-        return losses
-
-    if compiled:
-        step = torch.compile(step)
-
-    def run() -> float:
-        _start_anew(params)
-        return float(torch.stack([step(params, index) for index in torch.randperm(len(x)).split(BATCH)]).mean())
-
-    return run
-
-
-def pytorch_processes(examples: int, runs: int) -> Run:
-    """One process a core; each trains its share of the networks one after the other, on one thread."""
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")
-    pipes = []
-    for rates in np.array_split(_rates(runs), cores()):
-        here, there = context.Pipe()
-        context.Process(target=_train_several, args=(there, examples, rates), daemon=True).start()
-        pipes.append(here)
-    for pipe in pipes:
-        pipe.recv()
-
-    def run() -> float:
-        for pipe in pipes:
-            pipe.send("run")
-        return sum(pipe.recv() for pipe in pipes) / runs
-
-    return run
-
-
-def _train_several(pipe: Any, examples: int, rates: np.ndarray) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    x, y = _tensors(examples)
-    model = _pytorch_net()
-    pipe.send("ready")
-    while pipe.recv():
-        total = 0.0
-        order = torch.randperm(len(x))
-        for rate in rates:
-            with torch.no_grad():
-                _start_anew(dict(model.named_parameters()))
-            optimizer = torch.optim.SGD(model.parameters(), lr=float(rate))
-            losses = []
-            for index in order.split(BATCH):
-                optimizer.zero_grad(set_to_none=True)
-                loss = torch.nn.functional.cross_entropy(model(x[index].float().div_(255)), y[index])
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.detach())
-            total += float(torch.stack(losses).mean())
-        pipe.send(total)
-
-
-def _tensors(examples: int) -> Any:
-    import torch
-
-    torch.manual_seed(0)
-    x, y = map(torch.from_numpy, flat_images(examples))
-    return x, y.long()
-
-
-def _pytorch_net() -> Any:
-    import torch
-
-    return torch.nn.Sequential(torch.nn.Linear(784, 50), torch.nn.Sigmoid(), torch.nn.Linear(50, 10))
-
-
-def _start_anew(params: dict[str, Any]) -> None:
-    """Initial weights and biases."""
-    for name, value in params.items():
-        value.normal_(std=STD) if name.endswith("weight") else value.zero_()
 
 
 def compiling_sweep() -> Run:

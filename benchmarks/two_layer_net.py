@@ -318,15 +318,18 @@ def jaxnn_many(examples: int) -> Run:
     return run
 
 
-def pytorch_func(examples: int, *, compiled: bool = False) -> Run:
-    """Model ensembling as PyTorch's tutorial has it: stacked parameters, `functional_call`, `vmap` over `grad`."""
+def pytorch_func(examples: int, *, rates: np.ndarray = RATES, anew: bool = False, compiled: bool = False) -> Run:
+    """Model ensembling as PyTorch's tutorial has it: stacked parameters, `functional_call`, `vmap` over `grad`.
+
+    `anew`: from the initial weights in each run.
+    """
     import torch
 
     x, y = _tensors(examples)
-    params, _ = torch.func.stack_module_state([_pytorch_net() for _ in range(RUNS)])
+    params, _ = torch.func.stack_module_state([_pytorch_net() for _ in rates])
     params = {name: value.detach() for name, value in params.items()}
     skeleton = _pytorch_net().to("meta")
-    rates = torch.from_numpy(RATES)
+    column = torch.from_numpy(rates)
 
     def loss_of(params: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(torch.func.functional_call(skeleton, params, (x,)), y)
@@ -336,27 +339,29 @@ def pytorch_func(examples: int, *, compiled: bool = False) -> Run:
     def step(params: dict[str, torch.Tensor], index: torch.Tensor) -> torch.Tensor:
         grads, losses = grads_and_losses(params, x[index].float().div_(255), y[index])
         for name, value in params.items():
-            value.sub_(rates.reshape(-1, *[1] * (value.ndim - 1)) * grads[name])
+            value.sub_(column.reshape(-1, *[1] * (value.ndim - 1)) * grads[name])
         return losses
 
     if compiled:
         step = torch.compile(step)
 
     def run() -> float:
+        if anew:
+            _start_anew(params)
         return float(torch.stack([step(params, index) for index in torch.randperm(len(x)).split(BATCH)]).mean())
 
     return run
 
 
-def pytorch_processes(examples: int) -> Run:
+def pytorch_processes(examples: int, *, every_rate: np.ndarray = RATES, anew: bool = False) -> Run:
     """One process a core; each trains its share of the networks one after the other, on one thread."""
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
     pipes = []
-    for rates in np.array_split(RATES, cores()):
+    for rates in np.array_split(every_rate, cores()):
         here, there = context.Pipe()
-        context.Process(target=_train_several, args=(there, examples, rates), daemon=True).start()
+        context.Process(target=_train_several, args=(there, examples, rates, anew), daemon=True).start()
         pipes.append(here)
     for pipe in pipes:
         pipe.recv()
@@ -364,12 +369,12 @@ def pytorch_processes(examples: int) -> Run:
     def run() -> float:
         for pipe in pipes:
             pipe.send("run")
-        return sum(pipe.recv() for pipe in pipes) / RUNS
+        return sum(pipe.recv() for pipe in pipes) / len(every_rate)
 
     return run
 
 
-def _train_several(pipe: Any, examples: int, rates: np.ndarray) -> None:
+def _train_several(pipe: Any, examples: int, rates: np.ndarray, anew: bool) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -383,6 +388,9 @@ def _train_several(pipe: Any, examples: int, rates: np.ndarray) -> None:
         total = 0.0
         order = torch.randperm(len(x))
         for model, optimizer in zip(models, optimizers, strict=True):
+            if anew:
+                with torch.no_grad():
+                    _start_anew(dict(model.named_parameters()))
             losses = []
             for index in order.split(BATCH):
                 optimizer.zero_grad(set_to_none=True)
@@ -392,6 +400,12 @@ def _train_several(pipe: Any, examples: int, rates: np.ndarray) -> None:
                 losses.append(loss.detach())
             total += float(torch.stack(losses).mean())
         pipe.send(total)
+
+
+def _start_anew(params: dict[str, Any]) -> None:
+    """Initial weights and biases."""
+    for name, value in params.items():
+        value.normal_(std=STD) if name.endswith("weight") else value.zero_()
 
 
 def jaxnn_first_step() -> Run:
