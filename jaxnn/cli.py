@@ -59,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     try:
         config = _parse(arguments)
-        return _run(config, console)
+        try:
+            return _run(config, console)
+        except BaseException:
+            hosts.parting()  # one sentence: this one's own
+            raise
     except SystemExit as stop:
         return int(stop.code or 0)
     except KeyboardInterrupt:
@@ -90,7 +94,14 @@ def entry() -> None:
     jax.config.update("jax_num_cpu_devices", cores)
     sys.unraisablehook = _hear_lost_interrupts
     status = main()
-    hosts.leave(failed=status != 0)
+    try:
+        hosts.leave(failed=status != 0)
+    except KeyboardInterrupt:
+        status = status or INTERRUPTED
+    lost = hosts.lost()
+    if status == 0 and lost is not None and jax.process_index() != 0:  # process 0 has saved what there is
+        complain(str(lost))
+        status = FAILED
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,5 +1,6 @@
 """Measuring a model: metrics as means over all examples of a data set."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -55,11 +56,7 @@ def evaluate(
     check_examples("data", data)
     x, y = jnp.asarray(data[0]), jnp.asarray(data[1])
     batch_size = min(batch_size, len(x))
-    full = len(x) // batch_size
-    parts = number_of_parts(batch_sharding)
-    if parts > 1:
-        full, batch_size = split_evenly(len(x), batch_size, parts)
-    rest = len(x) - full * batch_size
+    steps, batch_size, tail, rest = split_evenly(len(x), batch_size, number_of_parts(batch_sharding))
 
     def of_batch(start: int | Array, size: int) -> dict[str, Array]:
         batch = jax.lax.dynamic_slice_in_dim(x, start, size)
@@ -67,15 +64,17 @@ def evaluate(
         batch, targets = constrain_batch((batch, targets), batch_sharding)
         return means_of_batch(model, params, model_state, (batch, targets), metrics, preprocess)
 
-    starts = jnp.arange(full) * batch_size
-    means = jax.lax.map(lambda start: of_batch(start, batch_size), starts)
-    if not rest:
-        return jax.tree.map(lambda mean: jnp.mean(mean, axis=0), means)
-    return jax.tree.map(
-        lambda mean, last: (jnp.sum(mean, axis=0) * batch_size + last * rest) / len(x),
-        means,
-        of_batch(full * batch_size, rest),
-    )
+    totals: list[dict[str, Array]] = []
+    if steps:
+        starts = jnp.arange(steps) * batch_size
+        means = jax.lax.map(lambda start: of_batch(start, batch_size), starts)
+        if not tail and not rest:
+            return jax.tree.map(lambda mean: jnp.mean(mean, axis=0), means)
+        totals.append({name: jnp.sum(mean, axis=0) * batch_size for name, mean in means.items()})
+    for start, size in ((len(x) - rest - tail, tail), (len(x) - rest, rest)):
+        if size:
+            totals.append({name: mean * size for name, mean in of_batch(start, size).items()})
+    return {name: functools.reduce(jnp.add, [total[name] for total in totals]) / len(x) for name in metrics}
 
 
 def means_of_batch(

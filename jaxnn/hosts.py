@@ -1,8 +1,8 @@
 """Many hosts: processes that train one network together find each other, and notice when one of them is gone.
 
 JAX ends a process in which anything goes wrong with the others, in words that are not meant for whoever started it. So
-the processes call the roll before JAX starts, and keep these connections: a process that ends closes its own, and one
-that hangs falls silent.
+the processes call the roll before JAX starts, and keep these connections: a process that ends closes its own, one that
+hangs falls silent, and one that has finished says so and waits for the others.
 """
 
 import atexit
@@ -10,28 +10,40 @@ import contextlib
 import json
 import os
 import re
-import selectors
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import jax
 
+from jaxnn import _peers
 from jaxnn._checks import check_size
+from jaxnn._peers import Peers
 
-__all__ = ["PeerLostError", "call", "check_roll", "leave", "loss_heard", "lost", "quiet_libraries", "start"]
+__all__ = [
+    "PeerLostError",
+    "at_end",
+    "call",
+    "check_roll",
+    "leave",
+    "loss_heard",
+    "lost",
+    "parting",
+    "quiet_libraries",
+    "start",
+    "waiting",
+]
 
 Result = TypeVar("Result")
 
 SECONDS_TO_ANSWER = 60  # until process 0 must have been started
 SECONDS_TO_GATHER = 300  # until the last process must have been
-SECONDS_OF_SILENCE = 40  # of a process that is alive
-SECONDS_TO_REACT = 10  # to a loss, before the process is ended
-_HEARTBEAT = 1.0
+SECONDS_TO_GREET = 5
+SECONDS_OF_JAX = 600  # until JAX ends all processes when one is gone: as long may saving what was learned take
 _LONGEST_LINE = 200
 
 
@@ -44,8 +56,9 @@ def start(coordinator: str, processes: int | None = None, process_id: int | None
 
     Called first of all in each process, before anything computes, with the same `coordinator` and `processes`. When one
     of them is gone, ended or silent for 40 seconds, `runner.train` returns in the others what the finished epochs have
-    learned, as after Ctrl-C. What else waits for that process is ended after 10 seconds, with a sentence on stderr and
-    status 1; and so is, at once, every process when process 0 is gone, without which JAX cannot go on.
+    learned, as after Ctrl-C; so is one that has finished while the others wait for it for 10 seconds. What else waits
+    for it, in `waiting`, is ended after 10 seconds with a sentence on stderr and status 1; and so is, at once, every
+    process when process 0 is gone, without which JAX cannot go on.
 
     Args:
         coordinator: `HOST:PORT` of process 0, a free port there that all can reach; or "auto" on Slurm, Open MPI and
@@ -56,6 +69,7 @@ def start(coordinator: str, processes: int | None = None, process_id: int | None
     Raises:
         TypeError, ValueError: arguments that do not fit, or "auto" where nothing can be found.
         ConnectionError: process 0 does not answer, or the others do not come.
+        RuntimeError: JAX has computed something already.
 
     ```python
     hosts.start("10.0.0.1:7777", processes=2, process_id=0)
@@ -67,7 +81,7 @@ def start(coordinator: str, processes: int | None = None, process_id: int | None
     address = check_roll(coordinator, processes, process_id)
     if address is None:
         try:
-            jax.distributed.initialize(heartbeat_timeout_seconds=SECONDS_OF_SILENCE)
+            jax.distributed.initialize(heartbeat_timeout_seconds=_peers.SECONDS_OF_SILENCE)
         except ValueError as error:
             raise ValueError(
                 f"no cluster was found that says which processes there are ({error}); give the coordinator as "
@@ -78,57 +92,89 @@ def start(coordinator: str, processes: int | None = None, process_id: int | None
     if _roll is not None:
         raise RuntimeError("hosts.start was called before: a process joins once")
     peers = _call_the_roll(address, processes) if process_id == 0 else {0: _answer(address, processes, process_id)}
-    _roll = _Roll(peers, processes, process_id)
+    _roll = Peers(peers, processes, process_id)
+    try:
+        with waiting():
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process_id,
+                cluster_detection_method="deactivate",
+                initialization_timeout=SECONDS_TO_ANSWER,
+                heartbeat_timeout_seconds=SECONDS_OF_JAX,
+                shutdown_timeout_seconds=SECONDS_TO_ANSWER,
+            )
+    except BaseException as error:
+        _roll.part()
+        _roll = None
+        if "must be called before" in str(error):
+            raise RuntimeError("hosts.start must come before anything that JAX computes") from None
+        raise
     atexit.register(_at_exit)
-    jax.distributed.initialize(
-        coordinator,
-        processes,
-        process_id,
-        cluster_detection_method="deactivate",
-        initialization_timeout=SECONDS_TO_ANSWER,
-        heartbeat_timeout_seconds=3 * SECONDS_OF_SILENCE,  # ours are heard first
-        shutdown_timeout_seconds=SECONDS_TO_ANSWER,
-    )
 
 
 def leave(*, failed: bool = False) -> None:
-    """Part from the others: when all have come to this, or at once where this process has `failed` or lost one.
+    """Part from the others: when all have come to this, or at once where this process has `failed` or one is lost.
 
-    The end of the program does it too. After a loss it ends with status 1.
+    It waits for them as long as they work. The end of the program does it too, and after a loss with status 1.
     """
     global _roll
     if _roll is None:
         if jax.distributed.is_initialized() and not failed:
             jax.distributed.shutdown()
         return
-    if failed or _roll.lost is not None:
+    if failed or _roll.closed or not _roll.farewell():
         _roll.part()
         return
-    jax.distributed.shutdown()
-    _roll.done.set()
-    _roll = None
-    atexit.unregister(_at_exit)
+    try:
+        jax.distributed.shutdown()  # it waits for all, and all are here
+    finally:
+        _roll.close()
+        _roll = None
+        atexit.unregister(_at_exit)
 
 
 def _at_exit() -> None:
-    leave(failed=hasattr(sys, "last_value"))
+    with contextlib.suppress(KeyboardInterrupt):
+        leave()
+    if _roll is None:
+        return
+    # JAX would wait here for those who do not come.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    _roll.end(quietly=_roll.told)
+
+
+def parting() -> None:
+    """From now on this process speaks for itself: the loss of process 0 does not end it before it does."""
     if _roll is not None:
-        # JAX would wait here for those who do not come.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(1)
+        _roll.parting = True
 
 
 def lost(within: float | int = 0) -> PeerLostError | None:
-    """Who is gone, if it is known now or `within` seconds. Whoever asks is not ended any more."""
+    """Who is gone, if it is known now or `within` seconds."""
     if _roll is None:
         return None
-    _roll.heard_of.wait(within)
+    _roll.gone.wait(within)
     if _roll.lost is None:
         return None
-    _roll.reacted.set()
+    _roll.told = True
     return PeerLostError(_roll.lost)
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Around what waits for the other processes: where one of them is gone, 10 seconds of it end this process."""
+    roll, began = _roll, time.monotonic()
+    if roll is None:
+        yield
+        return
+    roll.waits.append(began)
+    try:
+        yield
+    finally:
+        roll.waits.remove(began)
 
 
 def call(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -153,38 +199,53 @@ def call(function: Callable[..., Result], *arguments: Any) -> Result:
             outcome.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()  # no executor's: the end of the program waits for those
-    while True:
-        try:
-            return outcome.result(timeout=0.1)
-        except TimeoutError:
-            if outcome.done():  # with such an error of its own
-                raise
+    with waiting():
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return outcome.result(timeout=0.1)
+            if outcome.done():  # just now, or with such an error of its own
+                return outcome.result()
             gone = lost()
             if gone is not None:
-                raise gone from None
+                raise gone
             if _roll is not None and _roll.event is not None and _roll.event.is_set():
-                raise KeyboardInterrupt from None
+                raise KeyboardInterrupt
 
 
-def quiet_libraries() -> None:
-    """Let nothing but Python write to stdout: gloo greets there, in every process."""
-    sys.stdout.flush()
-    stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.stdout = stdout
+def quiet_libraries(*, errors: bool = True) -> None:
+    """Let nothing but Python write to stdout, where gloo greets, and to stderr, where JAX tells of a loss in C++."""
+    sys.stdout = _python_alone(sys.stdout, 1)
+    if errors:
+        sys.stderr = _python_alone(sys.stderr, 2)
+        _peers.STDERR = sys.stderr.fileno()
+
+
+def _python_alone(stream: TextIO, number: int) -> TextIO:
+    stream.flush()
+    alone = os.fdopen(os.dup(number), "w", encoding=stream.encoding, errors="replace", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return alone
+
+
+def at_end(clean_up: Callable[[], object]) -> None:
+    """Call it where this process is ended because another one is gone."""
+    _peers.AT_END.append(clean_up)
 
 
 @contextlib.contextmanager
 def loss_heard(event: threading.Event) -> Iterator[None]:
     """Set the event when a process is gone."""
-    if _roll is None:
+    roll = _roll
+    if roll is None:
         yield
         return
-    _roll.tell(event)
+    roll.event = event
+    if roll.lost is not None:
+        event.set()
     try:
         yield
     finally:
-        _roll.tell(None)
+        roll.event = None
 
 
 def check_roll(coordinator: str, processes: int | None, process_id: int | None) -> tuple[str, int] | None:
@@ -212,8 +273,11 @@ def check_roll(coordinator: str, processes: int | None, process_id: int | None) 
 def _call_the_roll(address: tuple[str, int], processes: int) -> dict[int, socket.socket]:
     """In process 0: wait until all the others have said who they are."""
     peers: dict[int, socket.socket] = {}
+    both = socket.has_dualstack_ipv6()
     try:
-        listening = socket.create_server(("", address[1]))
+        listening = socket.create_server(
+            ("", address[1]), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both
+        )
     except OSError as error:
         raise ConnectionError(
             f"process 0 cannot listen on port {address[1]} ({error.strerror}); choose another one for the coordinator"
@@ -231,21 +295,24 @@ def _call_the_roll(address: tuple[str, int], processes: int) -> dict[int, socket
                 raise ConnectionError(
                     f"of {processes} processes these have not come within {SECONDS_TO_GATHER} s: {missing}"
                 ) from None
-            peer.settimeout(5)
             try:
-                theirs, number = json.loads(_read_line(peer))
+                theirs, number = json.loads(_read_line(peer, SECONDS_TO_GREET))
+                if type(theirs) is not int or type(number) is not int:
+                    raise TypeError
             except (OSError, ValueError, TypeError):
                 peer.close()  # none of us
                 continue
             refusal = None
             if theirs != processes:
                 refusal = f"process {number} was told of {theirs} processes, and process 0 of {processes}"
-            elif number in peers or not 0 < number < processes:
+            elif not 0 < number < processes or (number in peers and _is_open(peers[number])):
                 refusal = f"there is a process {number} already"
             if refusal is not None:
                 with contextlib.suppress(OSError), peer:
                     peer.sendall(f"{refusal}\n".encode())
                 continue
+            if number in peers:
+                peers[number].close()  # it was started again
             peers[number] = peer
     # All of them are let go when nobody listens here any more: the port is JAX's from now on.
     for peer in peers.values():
@@ -271,8 +338,7 @@ def _answer(address: tuple[str, int], processes: int, process_id: int) -> socket
         time.sleep(0.2)
     try:
         peer.sendall(f"{json.dumps([processes, process_id])}\n".encode())
-        peer.settimeout(SECONDS_TO_GATHER + 10)
-        answer = _read_line(peer)
+        answer = _read_line(peer, SECONDS_TO_GATHER + 10)
     except (OSError, ValueError):
         answer = ""
     if answer != "go":
@@ -281,102 +347,26 @@ def _answer(address: tuple[str, int], processes: int, process_id: int) -> socket
     return peer
 
 
-def _read_line(peer: socket.socket) -> str:
+def _read_line(peer: socket.socket, seconds: float | int) -> str:
+    until = time.monotonic() + seconds
     line = b""
     while not line.endswith(b"\n"):
+        peer.settimeout(max(1e-3, until - time.monotonic()))
         byte = peer.recv(1)
-        if not byte or len(line) > _LONGEST_LINE:
+        if not byte or len(line) > _LONGEST_LINE or time.monotonic() > until:
             raise ValueError("no line")
         line += byte
     return line.decode().strip()
 
 
-class _Roll:
-    """The connections that are kept: of process 0 to all the others."""
-
-    def __init__(self, peers: dict[int, socket.socket], processes: int, process_id: int) -> None:
-        self._peers = peers
-        self._processes = processes
-        self._process_id = process_id
-        self.event: threading.Event | None = None
-        self.lost: str | None = None
-        self.heard_of = threading.Event()  # a loss
-        self.reacted = threading.Event()
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._watch, name="jaxnn-hosts", daemon=True)
-        self.thread.start()
-
-    def tell(self, event: threading.Event | None) -> None:
-        self.event = event
-        if event is not None and self.lost is not None:
-            event.set()
-
-    def part(self) -> None:
-        """Let the others know, and if they depend on this process wait a moment until they have ended."""
-        self.reacted.set()
-        self.done.set()
-        for peer in self._peers.values():
-            with contextlib.suppress(OSError):
-                peer.shutdown(socket.SHUT_WR)
-        if self._process_id == 0:
-            until = time.monotonic() + 2
-            for peer in self._peers.values():
-                with contextlib.suppress(OSError):
-                    peer.settimeout(max(0.01, until - time.monotonic()))
-                    while peer.recv(_LONGEST_LINE):
-                        pass
-
-    def _watch(self) -> None:
-        heard = dict.fromkeys(self._peers, time.monotonic())
-        with selectors.DefaultSelector() as selector:
-            for number, peer in self._peers.items():
-                peer.setblocking(False)
-                selector.register(peer, selectors.EVENT_READ, number)
-            beat = 0.0
-            while not self.done.is_set():
-                for key, _ in selector.select(timeout=_HEARTBEAT):
-                    number = key.data
-                    try:
-                        said = self._peers[number].recv(_LONGEST_LINE)
-                    except BlockingIOError:
-                        continue
-                    except OSError:
-                        said = b""
-                    if not said:
-                        self._lose(number, "has ended")
-                        return
-                    heard[number] = time.monotonic()
-                now = time.monotonic()
-                if now - beat < _HEARTBEAT:
-                    continue
-                for number, peer in self._peers.items():
-                    if now - heard[number] > SECONDS_OF_SILENCE:
-                        self._lose(number, f"has been silent for {SECONDS_OF_SILENCE} s")
-                        return
-                    with contextlib.suppress(OSError):  # reading will tell
-                        peer.send(b".")
-                beat = now
-
-    def _lose(self, number: int, how: str) -> None:
-        if self.done.is_set():
-            return
-        self.lost = f"process {number} of {self._processes} is gone: it {how}, and the others cannot go on without it"
-        if number == 0:
-            self._end()
-        self.heard_of.set()
-        if self.event is not None:
-            self.event.set()
-        until = time.monotonic() + SECONDS_TO_REACT
-        while time.monotonic() < until:
-            if self.reacted.is_set() or self.done.is_set():
-                return
-            time.sleep(0.05)
-        self._end()
-
-    def _end(self) -> None:
-        # Below Python's own stream: the main thread may hold its lock.
-        os.write(2, f"jaxnn: {self.lost}\n".encode())
-        os._exit(1)
+def _is_open(peer: socket.socket) -> bool:
+    peer.setblocking(False)
+    try:
+        return peer.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
-_roll: _Roll | None = None
+_roll: Peers | None = None

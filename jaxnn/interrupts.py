@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["noted_interrupts", "wait"]
+__all__ = ["is_ready", "noted_interrupts", "wait"]
 
 
 @contextlib.contextmanager
@@ -40,11 +40,16 @@ def noted_interrupts() -> Iterator[threading.Event]:
 def wait(values: Any, heard: threading.Event) -> None:
     """Wait for a computation with short sleeps, and end the wait on Ctrl-C: blocked inside JAX, Python hears none."""
     pause = 1e-4
-    leaves: list[Any] = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
     while True:
         if heard.is_set():
             raise KeyboardInterrupt
-        if all(leaf.is_ready() for leaf in leaves):
+        if is_ready(values):
             return
         time.sleep(pause)
         pause = min(1.2 * pause, 0.002)
+
+
+def is_ready(values: Any) -> bool:
+    """Whether all of it has been computed."""
+    leaves: list[Any] = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
+    return all(leaf.is_ready() for leaf in leaves)

@@ -16,7 +16,7 @@ from jaxnn import hosts
 from jaxnn.evaluation import Examples, Metrics
 from jaxnn.layers import ModelState, Params
 from jaxnn.sampling import Sampling, epoch_indices
-from jaxnn.sharding import number_of_parts, place_steps, place_whole, split_evenly, whole
+from jaxnn.sharding import as_on_device, number_of_parts, place_steps, place_whole, split_evenly, whole
 from jaxnn.training import TrainState, split_by_purpose
 
 __all__ = [
@@ -121,12 +121,14 @@ def compile_split(
     data_key = split_by_purpose(first.key).data if data_key is None else data_key
     state = place_whole(first, batch_sharding)
     learned: Learned = (state.params, state.model_state)
-    with ThreadPoolExecutor() as pool:
-        epoch = pool.submit(split_epoch, arithmetic.step, state, train, batch_size, data_key, sampling, batch_sharding)
-        means = functools.partial(split_means, arithmetic.means, learned, batch_sharding=batch_sharding)
-        on_train = pool.submit(means, train, arithmetic.train_metrics)
-        on_validation = pool.submit(means, validation, arithmetic.validation_metrics)
-    train_means, validation_means = on_train.result(), on_validation.result()
+    compile_epoch = split_epoch(arithmetic.step, state, train, batch_size, data_key, sampling, batch_sharding)
+    compile_means = [
+        split_means(arithmetic.means, learned, examples, metrics, batch_sharding)
+        for examples, metrics in ((train, arithmetic.train_metrics), (validation, arithmetic.validation_metrics))
+    ]
+    with ThreadPoolExecutor() as pool, hosts.waiting():
+        epoch = pool.submit(compile_epoch)
+        train_means, validation_means = pool.map(lambda compiled: compiled(), compile_means)
 
     def measured(state: TrainState) -> Measured:
         learned = state.params, state.model_state
@@ -143,9 +145,12 @@ def split_epoch(
     data_key: PRNGKeyArray,
     sampling: Sampling,
     batch_sharding: NamedSharding,
-) -> Callable[[TrainState], tuple[TrainState, Float[Array, " steps"]]]:
-    """Compile an epoch; before each one this process gathers the rows that its devices want of every batch."""
-    x, y = np.asarray(train[0]), np.asarray(train[1])
+) -> Callable[[], Callable[[TrainState], tuple[TrainState, Float[Array, " steps"]]]]:
+    """Trace an epoch, before each of which this process gathers the rows that its devices want of every batch.
+
+    What is returned compiles it, in any thread: it is tracing that looks at how JAX is configured in this one.
+    """
+    x, y = as_on_device(train[0]), as_on_device(train[1])
 
     def epoch(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Array]:
         return jax.lax.scan(lambda state, batch: step(state, *batch), state, batches)
@@ -157,17 +162,22 @@ def split_epoch(
         return place_steps((x, y), order, batch_sharding)
 
     drawn = draw(0)
-    compiled = jax.jit(epoch, out_shardings=whole(batch_sharding)).lower(state, placed(np.asarray(drawn))).compile()
+    lowered = jax.jit(epoch, out_shardings=whole(batch_sharding)).lower(state, placed(np.asarray(drawn)))
     numbers = itertools.count(1)
 
-    def run(state: TrainState) -> tuple[TrainState, Array]:
-        nonlocal drawn
-        order = np.asarray(drawn)
-        # The next order is drawn before the device is busy with this epoch.
-        drawn = draw(next(numbers))
-        return hosts.call(compiled, state, placed(order))
+    def compiled() -> Callable[[TrainState], tuple[TrainState, Array]]:
+        program = lowered.compile()
 
-    return run
+        def run(state: TrainState) -> tuple[TrainState, Array]:
+            nonlocal drawn
+            order = np.asarray(drawn)
+            # The next order is drawn before the device is busy with this epoch.
+            drawn = draw(next(numbers))
+            return hosts.call(program, state, placed(order))
+
+        return run
+
+    return compiled
 
 
 def split_means(
@@ -175,27 +185,37 @@ def split_means(
     learned: Learned,
     examples: Examples | None,
     metrics: Metrics,
-    *,
     batch_sharding: NamedSharding,
-) -> Callable[[Learned], dict[str, Any]]:
-    """Compile the means of metrics over data of which each device holds its part of every batch."""
+) -> Callable[[], Callable[[Learned], dict[str, Any]]]:
+    """Trace the means of metrics over data of which each device holds its part of every batch.
+
+    What is returned compiles them, in any thread.
+    """
     if examples is None or not metrics:
-        return lambda learned: {}
-    x, y = np.asarray(examples[0]), np.asarray(examples[1])
-    steps, size = split_evenly(len(x), MEASURED, number_of_parts(batch_sharding))
-    in_batches = steps * size
-    batches = place_steps((x, y), np.arange(in_batches).reshape(steps, size), batch_sharding)
-    rest = place_whole((x[in_batches:], y[in_batches:]), batch_sharding)
+        return lambda: lambda learned: {}
+    x, y = as_on_device(examples[0]), as_on_device(examples[1])
+    steps, size, tail, rest = split_evenly(len(x), MEASURED, number_of_parts(batch_sharding))
+    order = np.arange(len(x))
+    in_steps, shared = steps * size, len(x) - rest
+    parts: list[Examples] = []  # each with a first axis of batches
+    if steps:
+        parts.append(place_steps((x, y), order[:in_steps].reshape(steps, size), batch_sharding))
+    if tail:
+        parts.append(place_steps((x, y), order[None, in_steps:shared], batch_sharding))
+    if rest:
+        parts.append(place_whole((x[None, shared:], y[None, shared:]), batch_sharding))
 
-    def over_all(learned: Learned, batches: Examples, rest: Examples) -> dict[str, Array]:
-        totals = {name: jnp.zeros(()) for name in metrics}
-        if in_batches:
+    def over_all(learned: Learned, parts: list[Examples]) -> dict[str, Array]:
+        totals: list[dict[str, Array]] = []
+        for batches in parts:
             of_batches = jax.lax.map(lambda batch: means(metrics, learned, batch), batches)
-            totals = {name: jnp.sum(of_batches[name]) * size for name in metrics}
-        if len(x) > in_batches:
-            of_rest = means(metrics, learned, rest)
-            totals = {name: totals[name] + of_rest[name] * (len(x) - in_batches) for name in metrics}
-        return {name: total / len(x) for name, total in totals.items()}
+            totals.append({name: jnp.sum(of_batches[name]) * batches[0].shape[1] for name in metrics})
+        return {name: functools.reduce(jnp.add, [total[name] for total in totals]) / len(x) for name in metrics}
 
-    compiled = jax.jit(over_all, out_shardings=whole(batch_sharding)).lower(learned, batches, rest).compile()
-    return lambda learned: hosts.call(compiled, learned, batches, rest)
+    lowered = jax.jit(over_all, out_shardings=whole(batch_sharding)).lower(learned, parts)
+
+    def compiled() -> Callable[[Learned], dict[str, Any]]:
+        program = lowered.compile()
+        return lambda learned: hosts.call(program, learned, parts)
+
+    return compiled

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -19,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxnn import hosts
 from jaxnn.config import PLACE, TrainConfig, from_json
 from jaxnn.data.dataset import Splits
 from jaxnn.data.description import Description, Drawing
@@ -88,6 +90,7 @@ def create(out: Path | None, label: str) -> Iterator[RunFolder]:
         aside.mkdir(parents=True)
     except OSError as error:
         raise ValueError(f"{out or parent}: cannot be written ({error.strerror}); choose another --out") from None
+    hosts.at_end(functools.partial(shutil.rmtree, aside, ignore_errors=True))
     try:
         label = label if out is None else out.name
         yield RunFolder(aside, out, os.fsencode(label)[:_LONGEST_LABEL].decode(errors="ignore"))

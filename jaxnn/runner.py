@@ -18,7 +18,7 @@ from jaxnn._checks import check_batch_size
 from jaxnn.data.dataset import DataError
 from jaxnn.data.streaming import Stream
 from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, evaluate, means_of_batch
-from jaxnn.interrupts import noted_interrupts, wait
+from jaxnn.interrupts import is_ready, noted_interrupts, wait
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.programs import Arithmetic, Learned, compile_on_one, compile_split
 from jaxnn.sampling import Sampling
@@ -190,6 +190,11 @@ def train(
 
     with noted_interrupts() as heard, hosts.loss_heard(heard), contextlib.ExitStack() as opened:
         began = time.perf_counter()
+
+        def wait_for(values: Any) -> None:
+            with contextlib.nullcontext() if batch_sharding is None else hosts.waiting():
+                wait(values, heard)
+
         arithmetic = Arithmetic(start, one_step, one_epoch, means, infer, metrics, {"loss": loss, **metrics})
         if isinstance(train, Stream) or isinstance(validation, Stream):
             programs = compile_streamed(
@@ -199,7 +204,7 @@ def train(
                 validation,
                 Order(epochs, batch_size, data_key, sampling),
                 opened,
-                Feeder(functools.partial(wait, heard=heard), heard),
+                Feeder(wait_for, heard),
                 functools.partial(_check_loss, epochs=epochs),
                 batch_sharding,
             )
@@ -216,9 +221,12 @@ def train(
         in_flight: deque[tuple[TrainState, History]] = deque()
 
         def settle() -> None:
+            wait_for(in_flight[0][1])
+            keep()
+
+        def keep() -> None:
             nonlocal reached
             next_state, history = in_flight.popleft()
-            wait(history, heard)
             history = jax.tree.map(np.asarray, history)
             _check_losses(history, len(finished), epochs)
             reached = next_state
@@ -241,6 +249,10 @@ def train(
         except (KeyboardInterrupt, Exception) as error:
             # What XLA says when another process ends may come before that is known.
             lost = hosts.lost(within=0 if isinstance(error, KeyboardInterrupt) else SECONDS_TO_KNOW)
+            # An epoch that was over before, perhaps why the other process ended: what diverges does in all.
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                while lost is not None and in_flight and is_ready(in_flight[0][1]):
+                    keep()
             if lost is not None and not finished:
                 raise lost from None
             if not finished or (lost is None and not isinstance(error, KeyboardInterrupt)):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 __all__ = [
+    "Pieces",
+    "as_on_device",
     "check_batch_sharding",
     "constrain_batch",
     "constrain_whole",
@@ -69,7 +71,7 @@ def data_parallel(devices: Sequence[jax.Device] | None = None) -> NamedSharding:
 
 
 def check_batch_sharding(batch_sharding: Any, batch_size: int) -> None:
-    """Refuse what `data_parallel` does not return, and a batch that the devices cannot share evenly."""
+    """Refuse what `data_parallel` does not return, a batch that it cannot split, and a process without a device."""
     if batch_sharding is None:
         return
     if (
@@ -82,6 +84,12 @@ def check_batch_sharding(batch_sharding: Any, batch_size: int) -> None:
     if batch_size % parts:
         raise ValueError(
             f"batch_size is {batch_size}, which {parts} devices cannot share evenly; use a multiple of {parts}"
+        )
+    without = set(range(jax.process_count())) - {device.process_index for device in batch_sharding.mesh.devices.flat}
+    if without:
+        raise ValueError(
+            f"process {min(without)} of {jax.process_count()} has none of the devices that share the batches; "
+            "use devices of every process"
         )
 
 
@@ -99,17 +107,24 @@ def number_of_parts(batch_sharding: NamedSharding | None) -> int:
     return math.prod(batch_sharding.mesh.shape[name] for name in names)
 
 
-def split_evenly(examples: int, at_most: int, parts: int) -> tuple[int, int]:
-    """Batches for a pass over all examples: how many, and of how many examples, a multiple of `parts`.
+class Pieces(NamedTuple):
+    """The batches of a pass over all examples, in this order."""
 
-    Of `at_most` examples or fewer; what does not fit is left over.
+    steps: int
+    size: int  # of each of the steps; a multiple of the parts
+    tail: int  # of one more batch, smaller, and a multiple too
+    rest: int  # too few to be shared
+
+
+def split_evenly(examples: int, at_most: int, parts: int) -> Pieces:
+    """Split a pass over all examples into batches of `at_most`, or of `parts`, that so many devices can share.
 
     >>> print(split_evenly(1999, 1000, 8))
-    (2, 992)
+    Pieces(steps=1, size=1000, tail=992, rest=7)
     """
-    largest = max(at_most // parts, 1) * parts
-    steps = -(-(examples // parts * parts) // largest)
-    return (steps, examples // steps // parts * parts) if steps else (0, 0)
+    size = max(at_most // parts, 1) * parts
+    steps, left = divmod(examples, size)
+    return Pieces(steps, size, left // parts * parts, left % parts)
 
 
 def constrain_batch(batch: Tree, batch_sharding: NamedSharding | None) -> Tree:
@@ -154,7 +169,7 @@ def place_rows(rows: Tree, batch_sharding: NamedSharding, size: int) -> Tree:
     own = own_rows(batch_sharding, size)
 
     def place(part: np.ndarray) -> Array:
-        values = _as_on_device(part)
+        values = as_on_device(part)
 
         def of_device(index: Any) -> np.ndarray:
             wanted = np.arange(size)[index[0]]
@@ -172,7 +187,7 @@ def place_steps(examples: PyTree, order: Int[np.ndarray, "steps batch"], batch_s
     layout = NamedSharding(batch_sharding.mesh, PartitionSpec(None, *batch_sharding.spec))
 
     def place(part: Array | np.ndarray) -> Array:
-        values = _as_on_device(part)
+        values = as_on_device(part)
 
         def of_device(index: Any) -> np.ndarray:
             return values[order[index[:2]]]
@@ -189,7 +204,7 @@ def place_whole(tree: Tree, batch_sharding: NamedSharding) -> Tree:
     def place(leaf: Any) -> Array:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
-        values = _as_on_device(leaf)
+        values = as_on_device(leaf)
         return jax.make_array_from_callback(values.shape, layout, lambda index: values[index])
 
     return jax.tree.map(place, tree)
@@ -199,7 +214,7 @@ def _layout(batch_sharding: NamedSharding, size: int) -> NamedSharding:
     return whole(batch_sharding) if size % number_of_parts(batch_sharding) else batch_sharding
 
 
-def _as_on_device(values: Any) -> np.ndarray:
+def as_on_device(values: Any) -> np.ndarray:
     """Values of the dtype that they will have there."""
     values = np.asarray(values)
     return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)

@@ -208,7 +208,7 @@ def compile_streamed(
             assert batches is not None
             return _means(means, learned, data, batches, order, where, feeder)
         if batch_sharding is not None:
-            return split_means(arithmetic.means, learned, data, metrics, batch_sharding=batch_sharding)
+            return split_means(arithmetic.means, learned, data, metrics, batch_sharding)()
         in_memory = where.put(data)
         compiled = jax.jit(means).lower(learned, in_memory).compile()
         return lambda learned: compiled(learned, in_memory)
@@ -229,7 +229,7 @@ def compile_streamed(
         assert order.data_key is not None
         epoch = split_epoch(
             arithmetic.step, first, train, order.batch_size, order.data_key, order.sampling, batch_sharding
-        )
+        )()
     else:
         data = where.put(train)
         compiled_epoch = jax.jit(arithmetic.epoch).lower(first, data).compile()

@@ -49,6 +49,11 @@ def run(config: TrainConfig, console: Console) -> int:
         dataset = str(Path(config.dataset).expanduser().absolute()) if is_path else config.dataset
         scaling = config.scaling or choose_scaling(np.asarray(splits.train.x), about)
         devices = number_of_parts(batch_sharding)
+        if devices > len(splits.train.x):
+            raise ValueError(
+                f"{devices} devices cannot share batches of {len(splits.train.x)} training examples; "
+                "use fewer --devices"
+            )
         config = resolve(replace(config, dataset=dataset, scaling=scaling), len(splits.train.x), devices)
         assert config.epochs is not None and config.batch_size is not None
         model = build_model(config, about.outputs)
@@ -139,9 +144,10 @@ def join(config: TrainConfig, console: Console) -> tuple[bool, Console]:
     """Join the other processes, if there are any; whether this one writes, and what it prints to."""
     if config.coordinator is None:
         return True, console
-    hosts.quiet_libraries()
+    hosts.quiet_libraries(errors=not config.debug)
     hosts.start(config.coordinator, config.processes, config.process_id)
-    writes = jax.process_index() == 0
+    with hosts.waiting():  # until all know each other's devices
+        writes = jax.process_index() == 0
     return writes, console if writes else Console(quiet=True)
 
 
@@ -165,7 +171,7 @@ def check_alike(config: TrainConfig, digest: str) -> None:
     """Refuse to train with processes that have other data or settings."""
     settings = replace(config, process_id=None, out=None, data_dir=None, dataset="", debug=False)
     ours = hashlib.sha256(f"{settings} {digest}".encode()).digest()
-    everybodys = multihost_utils.process_allgather(np.frombuffer(ours, np.uint8))
+    everybodys = hosts.call(multihost_utils.process_allgather, np.frombuffer(ours, np.uint8))
     for number, theirs in enumerate(everybodys):
         if not np.array_equal(theirs, everybodys[0]):
             raise ValueError(f"process {number} has other data or settings than process 0")

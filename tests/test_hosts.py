@@ -1,5 +1,6 @@
 """Many hosts: the roll, the loss of a process, and real processes on this machine."""
 
+import contextlib
 import json
 import os
 import socket
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn import hosts, runner
+from jaxnn import _peers, hosts, runner
 
 PROGRAM = """
 import sys
@@ -151,6 +152,107 @@ def test_two_processes_learn_what_one_does_and_one_notices_the_end_of_the_other(
             assert out["read"] == 48 + (number == 1)  # of 96; both read example 0, to know its shape
 
 
+ENDS = """
+import sys
+import time
+import jax
+import numpy as np
+import jaxnn as nn
+from jaxnn import hosts, runner
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 1)
+    number, epochs, then = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    hosts.SECONDS_TO_ANSWER = 15  # JAX's barrier at the end would wait as long
+    hosts.start(sys.argv[1], 2, number)
+    data = nn.data.Dataset(*np.load("data.npz").values())
+    result = runner.train(
+        nn.sequential(nn.dense(3)), nn.softmax_cross_entropy, nn.sgd(0.1), data, key=jax.random.key(0),
+        epochs=epochs, batch_size=24, metrics={}, batch_sharding=nn.data_parallel(),
+        report=lambda told: print("epoch", told.epoch, flush=True) if told.epoch < 9 else None,
+    )
+    print("kept", result.epochs, hosts.lost(), flush=True)
+    if then == "works":
+        time.sleep(20)
+    elif then == "exits":
+        sys.exit(3)
+    elif then == "fails":
+        raise ValueError("its own")
+    elif then == "is killed":
+        time.sleep(1000)
+    print("whole", flush=True)
+"""
+
+
+def two_ends(tmp_path, port, *ends):
+    (tmp_path / "ends.py").write_text(ENDS)
+    commands = [
+        [sys.executable, "ends.py", f"localhost:{port}", str(number), str(epochs), then]
+        for number, (epochs, then) in enumerate(ends)
+    ]
+    return Started(*commands, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_process_0_may_work_long_after_the_others(tmp_path, port, data):
+    with two_ends(tmp_path, port, (2, "works"), (2, "ends")) as started:
+        assert [process.wait(60) for process in started.processes] == [0, 0]
+    for said in started.said:
+        assert said.read_text().splitlines()[-2:] == ["kept 2 None", "whole"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("early", [0, 1])
+@pytest.mark.parametrize("how", ["ends", "exits", "fails"])
+def test_a_process_that_finishes_early_is_noticed_by_who_waits_for_it(tmp_path, port, data, early, how):
+    ends = [(10**6, "ends")] * 2
+    ends[early] = (3, how)
+    with two_ends(tmp_path, port, *ends) as started:
+        started.wait_until_said(early, "kept 3 None\n")
+        began = time.monotonic()
+        assert [process.wait(30) for process in started.processes] == [1, 1]
+        assert 9 < time.monotonic() - began < 20
+    sentence = f"process {early} of 2 is gone: it has finished, before the others have"
+    assert f"kept 3 {sentence}" in started.said[1 - early].read_text()
+    assert f"jaxnn: {sentence}" in started.said[early].read_text().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_what_works_alone_goes_on_after_the_loss_of_process_1(tmp_path, port, data):
+    with two_ends(tmp_path, port, (2, "works"), (2, "is killed")) as started:
+        started.wait_until_said(0, "kept 2 None\n")
+        started.processes[1].kill()
+        assert started.processes[0].wait(60) == 1
+    said = started.said[0].read_text().splitlines()
+    assert said[-2] == "whole"
+    assert said[-1].startswith("jaxnn: process 1 of 2 is gone: it has ended")
+
+
+def command_of_two(tmp_path, port, *options):
+    command = [sys.executable, "-m", "jaxnn.cli", "train", "--model", "two-layer-net", *options,
+               "--coordinator", f"localhost:{port}", "--processes", "2", "--process-id"]  # fmt: skip
+    return Started([*command, "0"], [*command, "1"], cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_one_sentence_when_process_0_is_killed(tmp_path, port):
+    with command_of_two(tmp_path, port, "--epochs", "100000") as started:
+        started.wait_until_said(0, "epoch 1/")
+        started.processes[0].kill()
+        assert started.processes[1].wait(60) == 1
+    (said,) = started.said[1].read_text().splitlines()
+    assert said.startswith("jaxnn: process 0 of 2 is gone: it has ended")
+
+
+@pytest.mark.slow
+def test_the_command_says_in_all_processes_once_that_training_diverged(tmp_path, port):
+    with command_of_two(tmp_path, port, "--learning-rate", "1e30", "--activation", "relu") as started:
+        assert [process.wait(60) for process in started.processes] == [1, 1]
+    for said in started.said:
+        assert said.read_text().count("jaxnn: ") == 1
+        assert said.read_text().splitlines()[-1].startswith("jaxnn: the loss became ")
+
+
 @pytest.mark.slow
 def test_who_waits_for_a_killed_process_0_is_ended_with_a_sentence(tmp_path, port, data):
     with two_programs(tmp_path, port) as started:
@@ -251,18 +353,243 @@ def test_processes_that_do_not_come_or_do_not_fit(monkeypatch, port):
     assert said["first"].endswith("was there, and is gone: process 0 has ended, or it is no process 0")
 
 
-def test_a_process_that_falls_silent_is_lost(monkeypatch):
-    monkeypatch.setattr(hosts, "SECONDS_OF_SILENCE", 0.3)
-    monkeypatch.setattr(hosts, "_HEARTBEAT", 0.05)
-    ours, theirs = socket.socketpair()
-    roll = hosts._Roll({1: ours}, 2, 0)
-    monkeypatch.setattr(hosts, "_roll", roll)
+@pytest.fixture
+def peers(monkeypatch):
+    """Process 0, or another one, and its end of the connections to all it knows."""
+    monkeypatch.setattr(_peers, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(_peers, "SECONDS_TO_REACT", 0.2)
+    with contextlib.ExitStack() as opened:
+
+        def join(processes, process_id):
+            others = range(1, processes) if process_id == 0 else [0]
+            pairs = {number: socket.socketpair() for number in others}
+            roll = _peers.Peers({number: ours for number, (ours, _) in pairs.items()}, processes, process_id)
+            opened.callback(roll.thread.join, 5)
+            opened.callback(roll.close)
+            for _, theirs in pairs.values():
+                opened.enter_context(theirs)
+                theirs.settimeout(5)
+            monkeypatch.setattr(hosts, "_roll", roll)
+            return roll, {number: theirs for number, (_, theirs) in pairs.items()}
+
+        yield join
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """Set instead of the end of the process."""
+    ended = threading.Event()
+    monkeypatch.setattr(_peers.Peers, "end", lambda self, **how: ended.set())
+    return ended
+
+
+def until(condition):
+    give_up = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def lines_until(theirs, word):
+    said = b""
+    while word not in said:
+        said += theirs.recv(200)
+    return said.decode()
+
+
+def test_a_process_that_falls_silent_is_lost(monkeypatch, peers, ended):
+    monkeypatch.setattr(_peers, "SECONDS_OF_SILENCE", 0.3)
+    _, theirs = peers(2, 0)
     heard = threading.Event()
-    with theirs, ours, hosts.loss_heard(heard):
+    with hosts.loss_heard(heard):
         for _ in range(10):
-            theirs.send(b".")
+            theirs[1].send(b"\n")
             time.sleep(0.05)
         assert hosts.lost() is None and not heard.is_set()
         assert heard.wait(5)
         assert "process 1 of 2 is gone: it has been silent for 0.3 s" in str(hosts.lost())
-        roll.thread.join(5)
+
+
+def test_work_that_waits_for_nobody_goes_on_after_a_loss_and_what_waits_is_ended(peers, ended):
+    _, theirs = peers(2, 0)
+    theirs[1].close()
+    assert "process 1 of 2 is gone: it has ended" in str(hosts.lost(within=5))
+    assert not ended.wait(0.5)
+    for _ in range(10):  # again and again, but never long
+        with hosts.waiting():
+            time.sleep(0.04)
+    assert not ended.is_set()
+    with hosts.waiting():
+        assert ended.wait(5)
+
+
+def test_the_loss_of_process_0_ends_a_process_at_once_unless_it_is_parting(peers, ended):
+    _, theirs = peers(2, 1)
+    theirs[0].close()
+    assert ended.wait(5)
+    ended.clear()
+    _, theirs = peers(2, 1)
+    hosts.parting()
+    theirs[0].close()
+    assert "process 0 of 2 is gone" in str(hosts.lost(within=5)) and not ended.wait(0.1)
+
+
+def test_the_farewell_waits_for_work_of_any_length_and_then_nobody_is_lost(peers, ended):
+    zero, to_1 = peers(2, 0)
+    one, to_0 = peers(2, 1)
+    outcomes = []
+    leaving = threading.Thread(target=lambda: outcomes.append(one.farewell()))
+    leaving.start()
+    assert "done" in lines_until(to_0[0], b"done\n")
+    to_1[1].send(b"done\n")
+    time.sleep(0.5)  # process 0 is at work, longer than SECONDS_TO_REACT
+    assert leaving.is_alive() and zero.lost is None
+    assert zero.farewell()
+    assert "done\nbye\n" in lines_until(to_1[1], b"bye\n").replace("\n\n", "\n")
+    to_0[0].send(b"done\nbye\n")
+    to_0[0].close()
+    to_1[1].close()
+    leaving.join(5)
+    time.sleep(0.1)
+    assert outcomes == [True] and zero.lost is one.lost is None and not ended.is_set()
+
+
+def test_a_farewell_without_an_answer_ends(peers, ended):
+    roll, theirs = peers(2, 1)
+    theirs[0].send(b"done\n")
+    until(lambda: roll._done)
+    theirs[0].close()  # process 0 was killed while it waited
+    assert not roll.farewell() and "process 0 of 2 is gone" in roll.lost
+    roll, theirs = peers(2, 0)
+    theirs[1].send(b"done\n")
+    theirs[1].close()
+    until(lambda: not roll._peers)
+    assert roll.lost is None  # of process 0's work nothing is missing
+    assert not roll.farewell() and "process 1 of 2 is gone" in roll.lost
+
+
+def test_who_waits_for_a_process_that_has_finished_has_lost_it(peers, ended):
+    roll, theirs = peers(3, 0)
+    theirs[1].send(b"done\n")
+    until(lambda: roll._done)
+    assert hosts.lost(within=0.5) is None
+    sentence = "process 1 of 3 is gone: it has finished, before the others have, and the others cannot go on without it"
+    with hosts.waiting():
+        assert str(hosts.lost(within=5)) == sentence
+    for number in (1, 2):
+        assert sentence in lines_until(theirs[number], b"without it\n")
+
+
+def test_a_loss_is_told_to_the_others_and_process_0_stays_until_they_have_gone(peers, ended):
+    roll, theirs = peers(3, 0)
+    theirs[1].close()
+    assert "process 1 of 3" in lines_until(theirs[2], b"without it\n")
+    parting = threading.Thread(target=hosts.leave)
+    parting.start()
+    time.sleep(0.1)
+    assert parting.is_alive()
+    theirs[2].close()
+    parting.join(5)
+    assert not parting.is_alive() and "process 1 of 3" in roll.lost
+    # In the third process it is no loss of process 0.
+    _, theirs = peers(3, 2)
+    theirs[0].send(f"{roll.lost}\n".encode())
+    assert "process 1 of 3" in str(hosts.lost(within=5)) and not ended.is_set()
+
+
+def test_a_failure_in_the_watch_and_a_closed_stderr_are_no_hang(monkeypatch, peers):
+    status = []
+    monkeypatch.setattr(os, "_exit", status.append)
+    monkeypatch.setattr(_peers, "STDERR", 10**6)
+    cleaned = []
+    monkeypatch.setattr(_peers, "AT_END", [])
+    hosts.at_end(lambda: cleaned.append(1))
+    monkeypatch.setattr(_peers.Peers, "_read", lambda self, number: 1 // 0)
+    roll, theirs = peers(2, 0)
+    theirs[1].send(b"\n")
+    roll.thread.join(5)
+    assert status == [1] and cleaned == [1] and "has failed: ZeroDivisionError" in roll.lost
+
+
+@pytest.mark.parametrize("greeting", [b'[2, "x"]\n', b"[2, [1]]\n", b"[2, true]\n", b"[2.0, 1]\n", b"7\n", b"\xff\n"])
+def test_a_stranger_is_no_process(greeting, port):
+    with answered(port, 2) as roll:
+        stranger = connected(port)
+        stranger.send(greeting)
+        assert stranger.recv(1) == b""
+        stranger.close()
+        hosts._answer(("127.0.0.1", port), 2, 1).close()
+    assert list(roll) == [1]
+
+
+def test_a_stranger_who_speaks_slowly_does_not_keep_the_others_waiting(monkeypatch, port):
+    monkeypatch.setattr(hosts, "SECONDS_TO_GREET", 0.3)
+    with answered(port, 2), connected(port) as stranger:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - began < 5:
+                stranger.send(b" ")
+                time.sleep(0.05)
+        assert time.monotonic() - began < 3
+        hosts._answer(("127.0.0.1", port), 2, 1).close()
+
+
+def test_a_process_that_is_started_again_takes_its_own_place(port):
+    with answered(port, 3):
+        with connected(port) as first:
+            first.send(b"[3, 1]\n")
+        answers = [
+            threading.Thread(target=lambda n=n: hosts._answer(("127.0.0.1", port), 3, n).close()) for n in (1, 2)
+        ]
+        for answer in answers:
+            answer.start()
+        for answer in answers:
+            answer.join()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+def test_ipv6(port):
+    with answered(port, 2):
+        hosts._answer(("::1", port), 2, 1).close()
+
+
+@contextlib.contextmanager
+def answered(port, processes):
+    """The roll is called meanwhile."""
+    roll = {}
+    calling = threading.Thread(target=lambda: roll.update(hosts._call_the_roll(("", port), processes)))
+    calling.start()
+    yield roll
+    calling.join(10)
+    assert not calling.is_alive()
+    for peer in roll.values():
+        peer.close()
+
+
+def connected(port):
+    give_up = time.monotonic() + 5
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=5)
+        except OSError:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+
+def test_start_comes_first_and_may_be_tried_again(monkeypatch, port):
+    jax.devices()  # so JAX has begun
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"hosts\.start must come before anything that JAX computes"):
+            hosts.start(f"localhost:{port}", 1, 0)
+        assert hosts._roll is None
+
+
+def test_a_call_whose_function_times_out(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def fails():
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        hosts.call(fails)
+    assert hosts.call(lambda x: x + 1, 1) == 2

@@ -49,6 +49,7 @@ FLOORS = [
         "sweep",
         "search_stages",
         "random_search",
+        "_peers",
         "hosts",
         "programs",
         "stream_programs",

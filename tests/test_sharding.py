@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn import programs, runner
-from jaxnn.sharding import own_rows, place_rows, split_evenly
+from jaxnn import cli, programs, runner, train_command
+from jaxnn.sharding import check_batch_sharding, own_rows, place_rows, split_evenly
 
 four = pytest.mark.skipif(len(jax.devices()) < 4, reason="fewer than 4 devices")
 
@@ -99,6 +99,7 @@ def test_convolutions_over_devices_equal_one_device(split):
 
 @four
 def test_training_from_the_host_equals_one_device_and_each_device_holds_its_part(data, expected, split, monkeypatch):
+    monkeypatch.setattr(programs, "MEASURED", 10)  # of 31: three batches of 8, one of 4, and 3 that are not shared
     placed = []
     place = programs.place_steps
     monkeypatch.setattr(programs, "place_steps", lambda *how: placed.append(place(*how)) or placed[-1])
@@ -108,6 +109,17 @@ def test_training_from_the_host_equals_one_device_and_each_device_holds_its_part
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(result.params))
     for x, _ in placed:
         assert {shard.data.shape for shard in x.addressable_shards} == {(x.shape[0], x.shape[1] // 4, 5)}
+
+
+@four
+def test_training_over_devices_follows_how_jax_is_configured_in_this_thread(split):
+    train = nn.data.Dataset(np.float64(X := np.arange(16.0).reshape(8, 2)), X[:, :1])
+    with jax.enable_x64(True):
+        result = runner.train(
+            nn.linear_regression(), nn.mean_squared_error, nn.sgd(0.001), train, key=jax.random.key(0), epochs=1,
+            batch_size=8, validation=train, metrics={}, batch_sharding=split,
+        )  # fmt: skip
+    assert {leaf.dtype for leaf in jax.tree.leaves((result.params, result.history))} == {np.dtype(np.float64)}
 
 
 @four
@@ -142,11 +154,32 @@ def test_evaluation_over_devices_counts_every_example_once(split):
         np.testing.assert_allclose(shared, once, atol=1e-6)
 
 
-@pytest.mark.parametrize("examples, at_most, parts", [(1999, 1000, 8), (3, 1000, 4), (8, 10, 4), (1000, 3, 7)])
+@pytest.mark.parametrize("examples, at_most, parts", [(1999, 1000, 8), (3, 1000, 4), (8, 10, 4), (50000, 1000, 128)])
 def test_batches_that_devices_can_share(examples, at_most, parts):
-    steps, size = split_evenly(examples, at_most, parts)
-    assert size % parts == 0 and size <= max(at_most, parts)
-    assert 0 <= examples - steps * size < max(parts, steps * parts)
+    pieces = split_evenly(examples, at_most, parts)
+    assert pieces.size % parts == pieces.tail % parts == 0
+    assert 0 <= pieces.tail < pieces.size <= max(at_most, parts)
+    assert 0 <= pieces.rest < parts
+    assert pieces.steps * pieces.size + pieces.tail + pieces.rest == examples
+
+
+@four
+def test_devices_of_other_processes_alone_are_refused(monkeypatch, split):
+    check_batch_sharding(split, 8)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="process 1 of 2 has none of the devices that share the batches; use devices"):
+        check_batch_sharding(split, 8)
+
+
+@four
+def test_more_devices_than_training_examples(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train_command, "number_of_parts", lambda split: 8)
+    rows = "".join(f"{number},{number % 2}\n" for number in range(6))
+    (tmp_path / "few.csv").write_text(f"x,label\n{rows}")
+    out = str(tmp_path / "run")
+    assert cli.main(["train", "--dataset", str(tmp_path / "few.csv"), "--devices", "4", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert said == "jaxnn: 8 devices cannot share batches of 4 training examples; use fewer --devices\n"
 
 
 @four
