@@ -227,6 +227,7 @@ def test_the_programs_own_rows_need_no_peers_to_be_listed():
     assert said.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 def test_pytorch_learns_the_same(types_unchecked):
     """jaxnn's and PyTorch's two-layer net, in one process."""

@@ -105,6 +105,7 @@ def test_predict_takes_a_digit_of_the_data_sets_own_size_as_it_is(trained, tmp_p
     np.testing.assert_array_equal(to_example(read_image(tmp_path / "own.png"), data.find("digits").about)[..., 0], own)
 
 
+@pytest.mark.slow
 def test_runs_are_numbered_and_repeat_themselves(capsys):
     for _ in range(2):
         assert cli.main(["train", *QUICK]) == 0

@@ -230,7 +230,11 @@ def test_winograd_with_any_shape_and_padding(image, height, channels, padding):
     check_against_float64(2, image, (height, 3), channels, (1, 1), padding)
 
 
-VMAPPED = ["same", "stride and same", "fewer channels out", "winograd"]
+VMAPPED = [
+    "stride and same",
+    "winograd",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("same", "fewer channels out")),
+]
 
 
 @pytest.mark.parametrize("name", VMAPPED)

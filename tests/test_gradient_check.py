@@ -95,7 +95,7 @@ class TestTheTextbooksNetInFull:
         assert report.leaves[0].directions == 2
 
     @pytest.mark.parametrize(
-        "place", [(300, 20), *(pytest.param(place, marks=pytest.mark.slow) for place in ((93, 15), (0, 49)))]
+        "place", [pytest.param(place, marks=pytest.mark.slow) for place in ((300, 20), (93, 15), (0, 49))]
     )
     def test_a_single_entry_that_is_hardly_wrong(self, place):
         """By 1e-4 of the largest: the direction through 39,200 entries is off by 2e-9, and known to 2e-10."""
@@ -123,6 +123,7 @@ class TestTheTextbooksNetInFull:
         assert report.failed == ("dense1/W",)
         assert report.leaves[0].where == smallest
 
+    @pytest.mark.slow
     def test_kinks_in_one_leaf_stay_kinks_when_another_is_wrong_all_over(self):
         loss, params, x, y = two_layer_net()
         x = x.at[3].set(0.0)  # at the kink of every unit, by the biases

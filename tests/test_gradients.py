@@ -45,7 +45,7 @@ def network(dtype=np.float64):
     return params, random.normal(size=(7, 5)), random.integers(0, 3, 7)
 
 
-@pytest.mark.parametrize("batch", [None, 1, 7, 1000])
+@pytest.mark.parametrize("batch", [None, *(pytest.param(batch, marks=pytest.mark.slow) for batch in (1, 7, 1000))])
 def test_equals_the_textbooks_loop(batch):
     params, x, y = network()
     with jax.enable_x64(True):

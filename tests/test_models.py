@@ -163,6 +163,7 @@ def test_bad_sizes_get_a_sentence(make, sentence):
         make()
 
 
+@pytest.mark.slow
 def test_any_optax_optimizer_and_jax_initializer_can_stand_in():
     model = nn.mlp([5], 2, initializer=jax.nn.initializers.glorot_normal())
     x, y = jnp.ones((20, 3)), jnp.zeros(20, jnp.int32)

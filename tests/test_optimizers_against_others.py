@@ -142,7 +142,14 @@ def test_equals_numpy(name):
     assert apart(last(ours(name, np.float32)), last(truth(name))) < (CASES[name].float32,)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CASES[name.values[0]].optax])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.values[0] in ("momentum", "adam") else pytest.param(name.values[0], marks=pytest.mark.slow)
+        for name in NAMES
+        if CASES[name.values[0]].optax
+    ],
+)
 def test_equals_optax(name):
     case = CASES[name]
     assert apart(last(ours(name, np.float64)), last(walk(case.optax, np.float64))) < (1e-12,)
@@ -160,6 +167,7 @@ def test_adam_is_nearer_the_truth_than_with_a_rounded_beta2():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if CASES[name.values[0]].torch])
 def test_equals_pytorch(name):
     case = CASES[name]

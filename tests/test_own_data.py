@@ -171,7 +171,7 @@ def test_the_checks_call_classes_and_columns_by_their_names(tmp_path, capsys):
     said = capsys.readouterr().out
     assert re.search(r"class +ash +oak\n", said)
     assert "constant features" in said and "'weight'" in said
-    train_command._check_data(TrainConfig(dataset="trees.csv"), *nn.data.load_described("trees.csv"), Console())
+    train_command.check_data(TrainConfig(dataset="trees.csv"), *nn.data.load_described("trees.csv"), Console())
     assert "'weight'" in capsys.readouterr().out
 
 
