@@ -152,7 +152,7 @@ def test_every_optimizer_trains(optimizer, tmp_path):
         pytest.param("--optimizer lion", 0.0, False, marks=pytest.mark.slow),
         pytest.param("--optimizer muon --weight-decay 0.5", 0.5, False, marks=pytest.mark.slow),
         pytest.param("--optimizer sgd", 0.0, False, marks=pytest.mark.slow),
-        ("--optimizer sgd --weight-decay 0.5", 0.5, True),
+        pytest.param("--optimizer sgd --weight-decay 0.5", 0.5, True, marks=pytest.mark.slow),
     ],
 )
 def test_weights_decay_beside_the_gradient_or_through_a_penalty(

@@ -170,6 +170,7 @@ def test_works_under_jit_vmap_and_scan():
     np.testing.assert_allclose(jax.lax.scan(step, jnp.zeros(2), length=50)[0], [3, 3], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_trains_a_network():
     """Row B3: by differences alone, on random digits that can be told apart."""
     random = np.random.default_rng(0)

@@ -26,6 +26,7 @@ LONG = (
     "adagrad from 0.1",
     "adamw on every leaf",
     "rmsprop",
+    "adam, eps beside v",
 )
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES]
 

@@ -86,7 +86,7 @@ def test_every_order_of_the_examples_with_all_that_a_step_may_hold(sampling):
     assert_equal(classify(stream(DATA), sampling=sampling), classify(DATA, sampling=sampling))
 
 
-@pytest.mark.parametrize("part", ["train", pytest.param("validation", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", [pytest.param(part, marks=pytest.mark.slow) for part in ("train", "validation")])
 def test_the_other_part_may_be_in_memory(part):
     metrics = {"error": nn.mean_absolute_error}
     data = {"train": NUMBERS, "validation": VALIDATION_NUMBERS}

@@ -288,14 +288,14 @@ class TestMemory:
         monkeypatch.setattr(module.Program, "call", lambda *args: calls.append(1) or original(*args))
 
         def run(a, key):
-            noise = jax.random.normal(key, (1000, 1000)) * a  # 4 MB
+            noise = jax.random.normal(key, (300, 1000)) * a  # 1.2 MB
             return jnp.sum(jnp.sort(noise, axis=1)[:, 0])
 
         one = jax.devices()[:1]
         whole = sweep(run, jnp.arange(1.0, 9.0), devices=one, max_parallel=8)
         assert len(calls) == 1
         calls.clear()
-        monkeypatch.setattr(module, "free_bytes", lambda device: 50_000_000)
+        monkeypatch.setattr(module, "free_bytes", lambda device: 15_000_000)
         in_chunks = sweep(run, jnp.arange(1.0, 9.0), devices=one, max_parallel=8)
         assert 1 < len(calls) <= 8
         assert_close(in_chunks.outcomes, whole.outcomes, rtol=1e-5)

@@ -149,6 +149,7 @@ class TestKeys:
             losses.append(float(loss))
         assert len(set(losses)) == 3
 
+    @pytest.mark.slow
     def test_older_keys_work(self):
         old = fit(key=jax.random.PRNGKey(0))
         assert_same(old.params, fit(key=jax.random.key(0)).params)
@@ -272,6 +273,7 @@ def test_schedule_and_optax_optimizer():
         assert not np.allclose(result.history.loss[1:], plain().history.loss[1:])
 
 
+@pytest.mark.slow
 def test_runs_in_float64():
     with jax.enable_x64(True):
         data = nn.data.Dataset(X.astype(np.float64), Y.astype(np.int64))
@@ -392,6 +394,7 @@ def test_train_epoch_refuses_a_batch_that_no_epoch_holds():
         nn.train_epoch(model, nn.softmax_cross_entropy, optimizer, state, DATA, batch_size=51)
 
 
+@pytest.mark.slow
 def test_outputs_and_targets_of_ones_own():
     """A mean and a variance for each float target: no labels, though there are two outputs."""
     gaussian = lambda z, y: jnp.mean((z[:, 0] - y) ** 2 * jnp.exp(-z[:, 1]) + z[:, 1])
