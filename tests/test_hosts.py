@@ -535,7 +535,7 @@ def test_a_stranger_who_speaks_slowly_does_not_keep_the_others_waiting(monkeypat
 
 
 def test_a_process_that_is_started_again_takes_its_own_place(port):
-    with answered(port, 3):
+    with answered(port, 3) as roll:
         with connected(port) as first:
             first.send(b"[3, 1]\n")
         answers = [
@@ -545,12 +545,14 @@ def test_a_process_that_is_started_again_takes_its_own_place(port):
             answer.start()
         for answer in answers:
             answer.join()
+    assert sorted(roll) == [1, 2]
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
 def test_ipv6(port):
-    with answered(port, 2):
+    with answered(port, 2) as roll:
         hosts._answer(("::1", port), 2, 1).close()
+    assert list(roll) == [1]
 
 
 @contextlib.contextmanager
