@@ -13,7 +13,7 @@ from jaxnn.runner import DivergedError
 from jaxnn.search_space import SearchSpace
 from jaxnn.search_stages import Halving, Trained, Whole, from_best
 from jaxnn.sweep import shown
-from jaxnn.sweep_result import Best, Metric, Mode, SweepResult, resolve_mode, score
+from jaxnn.sweep_result import Best, Metric, Mode, SweepResult, check_metric
 
 __all__ = ["SearchResult", "random_search"]
 
@@ -65,8 +65,8 @@ def random_search(
         trials: of each round.
         rounds: how many.
         keep: the part of a round's trials to which the ranges are narrowed, between 0 and 1.
-        metric: the name of the outcome that says how good a trial is, or a function, as `SweepResult.best` takes it.
-            Not needed if there is one outcome.
+        metric: the name of the outcome that says how good a trial is, a function, or names of which each next one
+            decides between equals, as `SweepResult.best` takes it. Not needed if there is one outcome.
         mode: "max" or "min", whichever is good. Not needed if the metric's name has the word accuracy, loss or error
             in it.
         halving: train in stages, and stop the worse half after stages 1, 2, 4, … (successive halving, Jamieson &
@@ -126,8 +126,7 @@ def random_search(
                 drawn = spaces[-1].sample(jax.random.fold_in(draw_key, number), trials)
                 columns = as_columns(drawn, static=space.static)
                 if number == 0:
-                    mode = _checked_mode(train.outcomes(columns), metric, mode)
-                assert mode is not None
+                    check_metric(train.outcomes(columns), metric, mode)
                 rounds_done.append(train(columns, metric, mode, report))
                 good = from_best(rounds_done[-1], metric, mode)
                 if rounds_done[-1].result.interrupted:
@@ -144,13 +143,6 @@ def random_search(
                 raise
             interrupted = True
     return _joined(rounds_done, spaces, metric, mode, train.programs, interrupted)
-
-
-def _checked_mode(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> Mode:
-    """Refuse a metric that is no number for each run, before any is trained."""
-    of_one_run = jax.tree.map(lambda leaf: np.zeros((1, 1, *leaf.shape), leaf.dtype), outcomes)
-    score(of_one_run, metric, (1, 1))
-    return resolve_mode(of_one_run, metric, mode)
 
 
 def _joined(

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int, PRNGKeyArray, PyTree
 from jaxnn._checks import is_concrete
 from jaxnn._columns import Columns, name_leaves
 from jaxnn.sweep import Alike, ChunkReport, Sweeper, all_finite, room_for
-from jaxnn.sweep_result import Metric, Mode, SweepResult, ranked
+from jaxnn.sweep_result import Metric, Mode, SweepResult
 
 __all__ = ["Halving", "Trained", "Whole", "from_best"]
 
@@ -46,7 +46,7 @@ class Whole:
         """Shapes of those of one trial."""
         return self._sweeper.outcomes(columns)
 
-    def __call__(self, columns: Columns, metric: Metric | None, mode: Mode, report: Report) -> Trained:
+    def __call__(self, columns: Columns, metric: Metric | None, mode: Mode | None, report: Report) -> Trained:
         """Train."""
         del metric, mode
         result = self._sweeper(columns, report)
@@ -81,7 +81,7 @@ class Halving:
             alike.check(trials[0], outcomes)
         return alike.outcomes
 
-    def __call__(self, columns: Columns, metric: Metric | None, mode: Mode, report: Report) -> Trained:
+    def __call__(self, columns: Columns, metric: Metric | None, mode: Mode | None, report: Report) -> Trained:
         """Train. Ctrl-C leaves every trial as it was after the last stage that it has been through."""
         room, no_run = room_for(self.outcomes(columns), (columns.configs, 1)), np.zeros((columns.configs, 1), bool)
         result = SweepResult(columns.tree(), room, no_run.copy(), no_run.copy(), False, 0, 0.0, 0.0)
@@ -155,10 +155,9 @@ class Halving:
         return tuple(jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves), returned[1]
 
 
-def from_best(trained: Trained, metric: Metric | None, mode: Mode) -> list[int]:
+def from_best(trained: Trained, metric: Metric | None, mode: Mode | None) -> list[int]:
     """The trials that are numbers, the best first; those trained for longer go before those that were stopped."""
-    values = trained.result.score(metric).mean(axis=1)
-    order = [int(trial) for trial in ranked(values, mode) if np.isfinite(values[trial])]
+    order = trained.result.order(metric, mode)
     return sorted(order, key=lambda trial: (bool(trained.stopped[trial]), -trained.stage[trial]))
 
 

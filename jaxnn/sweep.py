@@ -196,8 +196,7 @@ class Sweeper:
                 interrupted = _wait_for_all(reached, heard)
                 sweep.keep(reached, places, seeds)
                 del reached  # or it would be in memory while the next chunk runs
-                compiled.call_seconds = time.perf_counter() - began
-                sweep.run_seconds += compiled.call_seconds
+                sweep.run_seconds += time.perf_counter() - began
                 yield
                 if interrupted:
                     raise KeyboardInterrupt
@@ -213,14 +212,11 @@ class Sweeper:
         mapped_seeds = str(jax.random.key_impl(self._key)) == "threefry2x32"
         choose = functools.partial(choose_block, configs, self._seeds, len(self._devices), mapped_seeds=mapped_seeds)
         known = self._programs.get(program)
-        # All hosts must run the same program, and their clocks may differ.
-        if known and (jax.process_count() > 1 or not known.is_wasteful(choose(most), configs, self._seeds)):
+        if known and not known.block.is_wasteful(choose(most), configs, self._seeds):
             return known
         while True:
-            began = time.perf_counter()
             block = choose(most)
             compiled = Program(traced, columns, block, self._devices, self._key)
-            compiled.compile_seconds = time.perf_counter() - began
             self.programs += 1
             needed = compiled.bytes_on_a_device
             if needed <= free:

@@ -54,6 +54,18 @@ class Block(NamedTuple):
         """How many calls a sweep of this size takes."""
         return math.ceil(configs / self.all_configs) * math.ceil(seeds / self.all_seeds)
 
+    def is_wasteful(self, wanted: "Block", configs: int, seeds: int) -> bool:
+        """Whether a sweep of this size had better be compiled again, in the blocks wanted.
+
+        So if these would compute more than twice as many runs, to fill their calls, or make more than four times as
+        many calls. No clock is asked: the same sweep must be the same programs, and so the same bits, every time.
+
+        >>> print(Block(50, 1, 2, 1).is_wasteful(Block(13, 1, 2, 1), configs=25, seeds=1))
+        True
+        """
+        calls, calls_wanted = self.calls(configs, seeds), wanted.calls(configs, seeds)
+        return calls * self.each > 2 * calls_wanted * wanted.each or calls > 4 * calls_wanted
+
 
 def choose_block(configs: int, seeds: int, devices: int, most: int, *, mapped_seeds: bool = True) -> Block:
     """Spread configs × seeds over the devices, at most so many runs on each at once.
@@ -205,8 +217,6 @@ class Program:
         grid = np.array(devices).reshape(block.devices_by_seed, block.devices_by_config)
         mesh = Mesh(grid, ("seeds", "configs"), axis_types=(AxisType.Auto,) * 2)
         self.block = block
-        # Of compiling and of the last call, as whoever does both has measured them.
-        self.compile_seconds = self.call_seconds = 0.0
         self._traced = traced
         self._everywhere, self._by_config, self._by_seed = (
             NamedSharding(mesh, jax.P(*axes)) for axes in ((), ("configs",), ("seeds",))
@@ -225,12 +235,6 @@ class Program:
         )
         shapes = constants, _shape_of(key, self._everywhere), configs, seeds
         self.compiled = jax.jit(many).lower(*shapes).compile()
-
-    def is_wasteful(self, wanted: Block, configs: int, seeds: int) -> bool:
-        """Whether to run so many in these blocks takes much longer than to compile for those wanted and run then."""
-        calls = self.block.calls(configs, seeds)
-        calls_wanted = wanted.calls(configs, seeds) * wanted.each / self.block.each
-        return (calls - calls_wanted) * self.call_seconds > 2 * self.compile_seconds
 
     @property
     def bytes_on_a_device(self) -> int:

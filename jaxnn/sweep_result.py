@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, PyTree
 from jaxnn._checks import check_choice
 from jaxnn._columns import name_leaves, plain
 
-__all__ = ["Best", "Metric", "Mode", "SweepResult", "ranked", "resolve_mode", "score"]
+__all__ = ["Best", "Metric", "Mode", "SweepResult", "check_metric"]
 
-Metric: TypeAlias = str | Callable[[Any], Any]  # an outcome's name, or outcomes -> array [configs, seeds]
+# An outcome's name; names, of which each next one decides between equals; or outcomes -> array [configs, seeds].
+Metric: TypeAlias = str | tuple[str, ...] | Callable[[Any], Any]
 Mode: TypeAlias = Literal["max", "min"]
 
 
@@ -48,9 +49,12 @@ class SweepResult(NamedTuple):
         Args:
             metric: the name of an outcome, or the end of one (`"accuracy"` for `validation/accuracy`); of a curve,
                 such as a history, its last value counts. Or a function of the outcomes that returns one number for
-                each run, `[configs, seeds]`. Not needed if there is one outcome.
+                each run, `[configs, seeds]`. Not needed if there is one outcome. Or a tuple of names,
+                `("accuracy", "loss")`: each next one decides between configs that are equal by those before it, as
+                accuracies on few examples often are. Without it the first of equals is the best.
             mode: "max" or "min", whichever is good. Without it a metric whose name has the word accuracy in it is to
-                be large, one with the word loss or error small; of others it must be said.
+                be large, one with the word loss or error small; of others it must be said. Of a tuple it is the
+                first one's.
 
         A config of which a run has diverged, or not finished, is not the best.
 
@@ -58,17 +62,31 @@ class SweepResult(NamedTuple):
             ValueError: an unknown metric, a metric that is no number for each run, or no config all of whose runs
                 are good.
         """
-        values = self.score(metric)
-        mode = resolve_mode(self.outcomes, metric, mode)
-        means = values.mean(axis=1)
-        if not np.isfinite(means).any():
+        order = self.order(metric, mode)
+        if not order:
             raise ValueError("no config is the best: of each a run has diverged or not finished")
-        index = int(ranked(means, mode)[0])
-        return Best(index, self.config(index), float(means[index]), values[index])
+        values = self.score(metric)[order[0]]
+        return Best(order[0], self.config(order[0]), float(values.mean()), values)
+
+    def order(self, metric: Metric | None = None, mode: Mode | None = None) -> list[int]:
+        """The configs from the best to the worst, by the rules of `best`; those that cannot be the best are left out.
+
+        >>> import numpy as np
+        >>> outcomes = {"accuracy": np.array([[0.5], [0.9], [0.9]]), "loss": np.array([[2.0], [0.4], [0.3]])}
+        >>> good = np.ones((3, 1), bool)
+        >>> result = SweepResult({"rate": np.arange(3.0)}, outcomes, ~good, good, False, 1, 0.0, 0.0)
+        >>> print(result.order("accuracy"), result.order(("accuracy", "loss")))
+        [1, 2, 0] [2, 1, 0]
+        """
+        means = [self.score(one).mean(axis=1) for one in _parts(metric)]
+        signs = [-1 if mode == "max" else 1 for mode in _modes(self.outcomes, metric, mode)]
+        keys = [sign * mean for sign, mean in zip(signs, means, strict=True)]
+        # The last key of lexsort comes first; equals stay in their order.
+        return [int(index) for index in np.lexsort(keys[::-1]) if np.isfinite(means[0][index])]
 
     def score(self, metric: Metric | None = None) -> Float[np.ndarray, "configs seeds"]:
         """One number for each run, as `best` takes it; NaN where a run has diverged or not finished."""
-        values = score(self.outcomes, metric, self.finished.shape)
+        values = _score(self.outcomes, metric, self.finished.shape)
         return np.where(self.finished & ~self.diverged, values, np.nan)
 
     def config(self, index: int) -> Any:
@@ -137,7 +155,7 @@ class SweepResult(NamedTuple):
         settings = name_leaves(self.configs, "config", _is_column)
         named = name_leaves(self.outcomes, "outcome")
         if metrics:
-            columns = {name: score(self.outcomes, name, self.finished.shape) for name in metrics}
+            columns = {name: _score(self.outcomes, name, self.finished.shape) for name in metrics}
         else:
             columns = {name: _last(values) for name, values in named.items() if values.ndim <= 3 and values.size}
         # Where a setting, an outcome and what is written beside them are called alike.
@@ -146,12 +164,24 @@ class SweepResult(NamedTuple):
         return settings, {f"outcome/{name}" if name in own else name: values for name, values in columns.items()}
 
 
-def score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> np.ndarray:
-    """One number for each run."""
-    if callable(metric):
-        values, name = np.asarray(metric(outcomes)), "the metric"
+def check_metric(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> None:
+    """Refuse a metric that is no number for each run, or of which nobody says what is good, before any run.
+
+    `outcomes` are the shapes of those of one run.
+    """
+    of_one_run = jax.tree.map(lambda leaf: np.zeros((1, 1, *leaf.shape), leaf.dtype), outcomes)
+    for one in _parts(metric):
+        _score(of_one_run, one, (1, 1))
+    _modes(of_one_run, metric, mode)
+
+
+def _score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> np.ndarray:
+    """One number for each run; of a tuple of metrics by the first."""
+    first = _parts(metric)[0]
+    if callable(first):
+        values, name = np.asarray(first(outcomes)), "the metric"
     else:
-        name, values = _find(outcomes, metric)
+        name, values = _find(outcomes, first)
         values = _last(values) if values.ndim <= len(shape) + 1 else values
     is_real = (
         values.dtype == bool or jnp.issubdtype(values.dtype, jnp.integer) or jnp.issubdtype(values.dtype, jnp.floating)
@@ -163,9 +193,16 @@ def score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> np
     return values.astype(np.float64)
 
 
-def ranked(values: np.ndarray, mode: Mode) -> np.ndarray:
-    """The order of the values from the best to the worst; those that are no number come last."""
-    return np.argsort(np.where(np.isfinite(values), -values if mode == "max" else values, np.inf), kind="stable")
+def _modes(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> list[Mode]:
+    """What is good, of each metric of a tuple; of the first as said."""
+    first, *others = _parts(metric)
+    return [_resolved(outcomes, first, mode), *(_resolved(outcomes, other, None) for other in others)]
+
+
+def _parts(metric: Metric | None) -> tuple[Any, ...]:
+    if metric == ():
+        raise ValueError("metric is an empty tuple; name an outcome")
+    return metric if isinstance(metric, tuple) else (metric,)
 
 
 def _find(outcomes: PyTree, metric: str | None) -> tuple[str, np.ndarray]:
@@ -184,7 +221,7 @@ def _find(outcomes: PyTree, metric: str | None) -> tuple[str, np.ndarray]:
     return meant[0], named[meant[0]]
 
 
-def resolve_mode(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> Mode:
+def _resolved(outcomes: PyTree, metric: str | Callable[[Any], Any] | None, mode: Mode | None) -> Mode:
     """What is good: as said, or by the metric's name."""
     if mode is not None:
         check_choice("mode", mode, ["max", "min"])

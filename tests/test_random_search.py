@@ -48,6 +48,17 @@ class TestNarrowing:
                 narrowed = result.spaces[number + 1][name]
                 np.testing.assert_allclose([narrowed.low, narrowed.high], [kept.min(), kept.max()], rtol=1e-5)
 
+    def test_equals_are_told_apart_by_the_next_metric(self):
+        def run(config, key):
+            accuracy = hill(config, key)["accuracy"]
+            return {"accuracy": jnp.round(accuracy), "loss": 1 - accuracy}
+
+        first, best = search(run, metric="accuracy"), search(run, metric=("accuracy", "loss"))
+        assert abs(np.log10(first.best.config["rate"]) + 3) > 0.05  # of many equals
+        assert abs(np.log10(best.best.config["rate"]) + 3) < 0.05
+        kept = best.spaces[1]["rate"]
+        assert np.log10(kept.high / kept.low) < 0.4 * 6
+
     def test_small_is_good_of_a_loss(self):
         run = lambda config, key: {"loss": -hill(config, key)["accuracy"]}
         assert abs(np.log10(search(run).best.config["rate"]) + 3) < 0.05

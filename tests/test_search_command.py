@@ -36,8 +36,9 @@ def test_finds_writes_and_says(tmp_path, capsys):
     assert [trial["round"] for trial in trials] == ["1"] * 6 + ["2"] * 6
     assert {trial["optimizer"] for trial in trials[:6]} == {"sgd", "momentum"}
     content = json.loads((folder / "config.json").read_text())
-    best = max(trials, key=lambda trial: float(trial["validation_accuracy"]))
+    best = max(trials, key=lambda trial: (float(trial["validation_accuracy"]), -float(trial["validation_loss"])))
     assert content["best"]["validation_accuracy"] == pytest.approx(float(best["validation_accuracy"]))
+    assert content["best"]["settings"]["learning_rate"] == pytest.approx(float(best["learning_rate"]))
     assert content["ranges"][0]["learning_rate"] == "0.001 to 10, logarithmic"
     assert len(content["ranges"]) == 3
     assert "200 / 180 for training / validation" in said

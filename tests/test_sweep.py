@@ -357,6 +357,18 @@ class TestMemory:
         assert busiest >= best
         assert most < 4 or busiest <= 2 * best + most
 
+    @pytest.mark.parametrize(
+        "known, wanted, configs, is_wasteful",
+        [
+            (Block(50, 1, 2, 1), Block(25, 1, 2, 1), 50, False),  # half of the slots idle
+            (Block(50, 1, 2, 1), Block(24, 1, 2, 1), 48, True),
+            (Block(3, 1, 2, 1), Block(12, 1, 2, 1), 24, False),  # four calls instead of one
+            (Block(3, 1, 2, 1), Block(13, 1, 2, 1), 25, True),
+        ],
+    )
+    def test_a_program_is_compiled_again_by_counts_not_by_clocks(self, known, wanted, configs, is_wasteful):
+        assert known.is_wasteful(wanted, configs, 1) is is_wasteful
+
 
 RESULT = nn.SweepResult(
     {"rate": np.float32([0.1, 1.0]), "kind": ["a", "b"]},
@@ -383,6 +395,24 @@ class TestResult:
         assert RESULT.best("nested/loss", mode="max").row == 1
         assert RESULT.best("curve", "min").row == 0
         assert RESULT.best(lambda outcomes: outcomes["nested"]["loss"][:, ::-1] * 2, "min").value == 2.0
+
+    def test_equals_are_told_apart_by_the_next_metric(self):
+        outcomes = {
+            "accuracy": np.array([[0.5, 0.5], [0.8, 0.9], [0.9, 0.8], [0.9, 0.8], [1.0, 1.0]]),
+            "loss": np.array([[0.1, 0.1], [0.4, 0.6], [0.3, 0.4], [0.2, 0.6], [0.0, 0.0]]),
+            "epoch": np.array([[9], [2], [1], [3], [9]]) * np.ones((5, 2), int),
+        }
+        diverged = np.zeros((5, 2), bool)
+        diverged[4, 1] = True
+        result = RESULT._replace(
+            configs={"rate": np.arange(5.0)}, outcomes=outcomes, diverged=diverged, finished=np.ones((5, 2), bool)
+        )
+        assert result.order("accuracy") == [1, 2, 3, 0]
+        assert result.order(("accuracy", "loss")) == [2, 3, 1, 0]
+        assert result.order(("accuracy", "loss"), "min") == [0, 2, 3, 1]
+        assert result.order(("epoch", "accuracy", "loss"), "max") == [0, 3, 1, 2]
+        assert result.best(("accuracy", "loss")).row == 2
+        assert result.best(("accuracy", "loss")).value == pytest.approx(0.85)
 
     def test_table(self):
         lines = RESULT.table().splitlines()
