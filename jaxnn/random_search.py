@@ -109,7 +109,7 @@ def random_search(
     kept = round(keep * trials)
     if kept < 2 and rounds > 1:
         raise ValueError(f"keep={keep:g} of {trials} trials is {kept}; two or more are needed to make a range")
-    draw_key, run_key = jax.random.split(key)
+    run_key, *draw_keys = jax.random.split(key, 1 + rounds)
     if halving:
         check_size("stages", stages)
         if seeds != 1:
@@ -122,8 +122,8 @@ def random_search(
     interrupted = False
     with shown(progress) as report:
         try:
-            for number in range(rounds):
-                drawn = spaces[-1].sample(jax.random.fold_in(draw_key, number), trials)
+            for number, draw_key in enumerate(draw_keys):
+                drawn = spaces[-1].sample(draw_key, trials)
                 columns = as_columns(drawn, static=space.static)
                 if number == 0:
                     check_metric(train.outcomes(columns), metric, mode)

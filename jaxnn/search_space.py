@@ -6,17 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from jaxnn._checks import check_key, check_number, check_size, is_concrete
 
 __all__ = ["Choice", "Integers", "LogUniform", "SearchSpace", "Uniform", "choice", "integers", "log_uniform", "uniform"]
 
-Column: TypeAlias = Array | list[Any]  # a value for each trial
-
-_RANGES = zlib.crc32(b"draws from ranges")
+Column: TypeAlias = np.ndarray | list[Any]  # a value for each trial
 
 
 class Uniform(NamedTuple):
@@ -25,9 +22,9 @@ class Uniform(NamedTuple):
     low: float
     high: float
 
-    def sample(self, key: PRNGKeyArray, count: int) -> Array:
-        """That many draws."""
-        return jax.random.uniform(key, (count,), minval=self.low, maxval=self.high)
+    def draw(self, generator: np.random.Generator, count: int) -> np.ndarray:
+        """That many values."""
+        return _as_computed(generator.uniform(self.low, self.high, count))
 
     def narrowed(self, values: Sequence[Any]) -> "Uniform":
         """The smallest such range that holds the values."""
@@ -43,11 +40,10 @@ class LogUniform(NamedTuple):
     low: float
     high: float
 
-    def sample(self, key: PRNGKeyArray, count: int) -> Array:
-        """That many draws."""
-        low, high = math.log(self.low), math.log(self.high)
-        drawn = jnp.exp(jax.random.uniform(key, (count,), minval=low, maxval=high))
-        return jnp.clip(drawn, self.low, self.high)  # the exponential rounds
+    def draw(self, generator: np.random.Generator, count: int) -> np.ndarray:
+        """That many values."""
+        drawn = np.exp(generator.uniform(math.log(self.low), math.log(self.high), count))
+        return _as_computed(np.clip(drawn, self.low, self.high))  # the exponential rounds
 
     def narrowed(self, values: Sequence[Any]) -> "LogUniform":
         """The smallest such range that holds the values."""
@@ -63,9 +59,9 @@ class Integers(NamedTuple):
     low: int
     high: int
 
-    def sample(self, key: PRNGKeyArray, count: int) -> list[Any]:
-        """That many draws."""
-        return np.asarray(jax.random.randint(key, (count,), self.low, self.high + 1)).tolist()
+    def draw(self, generator: np.random.Generator, count: int) -> list[Any]:
+        """That many values."""
+        return generator.integers(self.low, self.high, count, endpoint=True).tolist()
 
     def narrowed(self, values: Sequence[Any]) -> "Integers":
         """The smallest such range that holds the values."""
@@ -81,12 +77,10 @@ class Choice(NamedTuple):
     options: tuple[Any, ...]
     is_traced: bool = False  # decimals: one program for all of them
 
-    def sample(self, key: PRNGKeyArray, count: int) -> list[Any]:
-        """That many draws, of each option as many to within one: in random order."""
-        first, second = jax.random.split(key)
-        options = np.asarray(jax.random.permutation(first, len(self.options)))
-        order = np.asarray(jax.random.permutation(second, count))
-        return [self.options[number] for number in options[order % len(options)]]
+    def draw(self, generator: np.random.Generator, count: int) -> list[Any]:
+        """That many values, each option as often as the others to within one, in random order."""
+        options = generator.permutation(len(self.options))
+        return [self.options[number] for number in options[generator.permutation(count) % len(options)]]
 
     def narrowed(self, values: Sequence[Any]) -> "Choice":
         """Those of the options that are among the values."""
@@ -106,8 +100,9 @@ def uniform(low: float | int, high: float | int) -> Uniform:
         TypeError, ValueError: a bound is no finite number, or `low` is not below `high`.
 
     >>> import jax, jaxnn as nn
-    >>> print([f"{x:.2f}" for x in nn.uniform(0.0, 0.5).sample(jax.random.key(0), 3)])
-    ['0.47', '0.49', '0.17']
+    >>> space = nn.SearchSpace(rate=nn.uniform(0.0, 0.5))
+    >>> print([f"{x:.2f}" for x in space.sample(jax.random.key(0), 3)["rate"]])
+    ['0.40', '0.44', '0.45']
     """
     _check_bounds("uniform", low, high)
     return Uniform(float(low), float(high))
@@ -124,8 +119,9 @@ def log_uniform(low: float | int, high: float | int) -> LogUniform:
         TypeError, ValueError: a bound is no finite number above 0, or `low` is not below `high`.
 
     >>> import jax, jaxnn as nn
-    >>> print([f"{x:.1e}" for x in nn.log_uniform(1e-6, 1e-2).sample(jax.random.key(0), 3)])
-    ['6.2e-03', '8.2e-03', '2.1e-05']
+    >>> space = nn.SearchSpace(rate=nn.log_uniform(1e-6, 1e-2))
+    >>> print([f"{x:.1e}" for x in space.sample(jax.random.key(0), 3)["rate"]])
+    ['1.6e-03', '3.3e-03', '4.0e-03']
     """
     check_number("log_uniform's low", low, above=0)
     _check_bounds("log_uniform", low, high)
@@ -141,8 +137,8 @@ def integers(low: int, high: int) -> Integers:
         TypeError, ValueError: a bound is no whole number, or `low` is above `high`.
 
     >>> import jax, jaxnn as nn
-    >>> print(nn.integers(1, 3).sample(jax.random.key(0), 6))
-    [2, 1, 3, 2, 3, 1]
+    >>> print(nn.SearchSpace(depth=nn.integers(1, 3)).sample(jax.random.key(0), 6)["depth"])
+    [2, 3, 2, 2, 3, 1]
     """
     for name, bound in {"low": low, "high": high}.items():
         check_size(f"integers' {name}", bound, at_least=-(2**31), below=2**31 - 1)
@@ -161,8 +157,8 @@ def choice(*options: Any) -> Choice:
         TypeError, ValueError: no option, one twice, or an array.
 
     >>> import jax, jaxnn as nn
-    >>> print(nn.choice("sgd", "adam").sample(jax.random.key(0), 4))
-    ['sgd', 'adam', 'adam', 'sgd']
+    >>> print(nn.SearchSpace(optimizer=nn.choice("sgd", "adam")).sample(jax.random.key(0), 4)["optimizer"])
+    ['adam', 'sgd', 'adam', 'sgd']
     """
     if not options:
         raise ValueError("choice needs at least one option")
@@ -204,12 +200,18 @@ class SearchSpace(Mapping[str, Range]):
         self._ranges = ranges
 
     def sample(self, key: PRNGKeyArray, trials: int) -> dict[str, Column]:
-        """Draw that many sets of hyperparameters: a column for each, as `sweep` takes them."""
+        """Draw that many sets of hyperparameters: a column for each, as `sweep` takes them.
+
+        What is drawn for one name depends on the key, the name and its range alone. It is needed on the host, so it
+        is drawn there, by a NumPy generator that starts from the key: there is nothing to compile.
+        """
         check_key("key", key)
         check_size("trials", trials)
-        # Not what runs that are given the same key would draw.
-        keys = jax.random.split(jax.random.fold_in(key, _RANGES), len(self._ranges))
-        return {name: self._ranges[name].sample(keys[number], trials) for number, name in enumerate(self._ranges)}
+        words = np.asarray(jax.random.key_data(key)).tolist()
+        return {
+            name: values.draw(np.random.default_rng([*words, zlib.crc32(name.encode())]), trials)
+            for name, values in self._ranges.items()
+        }
 
     @property
     def static(self) -> frozenset[str]:
@@ -257,3 +259,8 @@ def _bounds(values: Sequence[Any], low: float, high: float) -> tuple[float, floa
     # What was drawn in float32 may lie a rounding outside the range that it was drawn from.
     numbers = np.clip(np.asarray(values, np.float64), low, high)
     return float(numbers.min()), float(numbers.max())
+
+
+def _as_computed(values: np.ndarray) -> np.ndarray:
+    """In the precision that the trainings are given."""
+    return values.astype(jax.dtypes.canonicalize_dtype(np.float64))

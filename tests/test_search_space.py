@@ -13,11 +13,12 @@ KEY = jax.random.key(5)
 
 def test_uniform_draws_evenly_and_log_uniform_by_orders_of_magnitude():
     """Quarters of the range, of the logarithm's range, each get a quarter of the draws: to 5 standard deviations."""
+    generator = np.random.default_rng(5)
     for values, scale in (
         (nn.uniform(-2.0, 6.0), lambda x: (x + 2) / 8),
         (nn.log_uniform(1e-6, 1e-2), lambda x: (np.log10(x) + 6) / 4),
     ):
-        drawn = scale(np.asarray(values.sample(KEY, 10_000), np.float64))
+        drawn = scale(np.asarray(values.draw(generator, 10_000), np.float64))
         assert drawn.min() > -1e-6
         assert drawn.max() < 1 + 1e-6
         counts, _ = np.histogram(drawn, bins=4, range=(0, 1))
@@ -25,12 +26,13 @@ def test_uniform_draws_evenly_and_log_uniform_by_orders_of_magnitude():
 
 
 def test_integers_include_both_ends_and_choices_get_even_shares():
-    drawn = nn.integers(2, 4).sample(KEY, 300)
+    generator = np.random.default_rng(5)
+    drawn = nn.integers(2, 4).draw(generator, 300)
     assert set(drawn) == {2, 3, 4}
     assert all(type(value) is int for value in drawn)
     assert min(drawn.count(value) for value in (2, 3, 4)) > 60
-    assert nn.integers(3, 3).sample(KEY, 2) == [3, 3]
-    words = nn.choice("a", "b", "c").sample(KEY, 100)
+    assert nn.integers(3, 3).draw(generator, 2) == [3, 3]
+    words = nn.choice("a", "b", "c").draw(generator, 100)
     assert sorted(words.count(word) for word in "abc") == [33, 33, 34]
     assert words != sorted(words)
 
@@ -39,7 +41,7 @@ def test_integers_include_both_ends_and_choices_get_even_shares():
 @given(st.floats(1e-30, 1e30), st.floats(1.001, 1e6), st.integers(0, 2**31))
 def test_draws_lie_in_their_range_and_narrowed_ranges_in_it(low, factor, seed):
     values = nn.log_uniform(low, low * factor)
-    drawn = np.asarray(values.sample(jax.random.key(seed), 20))
+    drawn = np.asarray(values.draw(np.random.default_rng(seed), 20))
     assert (drawn >= np.float32(values.low)).all()
     assert (drawn <= np.float32(values.high)).all()
     narrowed = values.narrowed(list(drawn[3:7]))
@@ -58,8 +60,16 @@ def test_space():
     again = space.sample(KEY, 30)
     np.testing.assert_array_equal(columns["rate"], again["rate"])
     assert columns["width"] == again["width"]
-    one, other = nn.SearchSpace(a=nn.uniform(0, 1), b=nn.uniform(0, 1)).sample(KEY, 20).values()
-    assert not np.array_equal(one, other), "each hyperparameter has a key of its own"
+
+
+def test_draws_depend_on_key_name_and_range():
+    both = nn.SearchSpace(a=nn.uniform(0, 1), b=nn.uniform(0, 1)).sample(KEY, 20)
+    alone = nn.SearchSpace(b=nn.uniform(0, 1)).sample(KEY, 20)
+    np.testing.assert_array_equal(both["b"], alone["b"])
+    others = nn.SearchSpace(b=nn.uniform(0, 1)).sample(jax.random.key(6), 20)
+    for one, other in ((both["a"], both["b"]), (both["b"], others["b"])):
+        assert np.abs(np.corrcoef(one, other)[0, 1]) < 0.8  # chance: 0.44 in 1 of 20
+    assert both["a"].dtype == np.float32
 
 
 @pytest.mark.parametrize(
