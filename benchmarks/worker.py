@@ -7,9 +7,11 @@ on stdin asks for one run and is answered with a line of JSON. At the end of std
 import json
 import multiprocessing
 import os
+import re
 import resource
 import sys
 import time
+from pathlib import Path
 
 
 def main(row_name: str, contender_name: str, *, quick: bool) -> None:
@@ -38,9 +40,17 @@ def peak_megabytes(processes: int = 0) -> float:
     for process in multiprocessing.active_children():
         process.terminate()
         process.join()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = _own_peak()
     peak += processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _own_peak() -> int:
+    """In kilobytes, on macOS in bytes."""
+    # On Linux ru_maxrss begins with the size of the process that forked this one.
+    status = Path("/proc/self/status")
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

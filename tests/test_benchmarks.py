@@ -186,7 +186,17 @@ def test_a_worker_runs_and_tells_its_memory():
         seconds, value = worker.run()
         assert seconds > 0
         assert 0 < value < 3
-        assert 10 < worker.end() < 4000
+        assert 10 < worker.end() < 1000
+    finally:
+        worker.close()
+
+
+def test_a_worker_does_not_count_the_memory_of_who_started_it():
+    large = np.ones(2**27)  # 1 GB
+    worker = Worker(find("two_layer_net", quick=True), "NumPy", quick=True)
+    try:
+        worker.run()
+        assert 10 < worker.end() < large.nbytes / 2**20
     finally:
         worker.close()
 

@@ -15,9 +15,6 @@ import pytest
 import jaxnn as nn
 from tests.optimizer_cases import CASES, last, run
 
-# Of several test processes one has what all of these share.
-pytestmark = pytest.mark.xdist_group("optimizers")
-
 STEPS = 1000
 # Their formulas run below by other names, or on the page of differences.
 LONG = (
