@@ -107,7 +107,7 @@ def _compilation_row() -> Row:
     return Row(
         group="scale",
         name="compiling a sweep",
-        work="tracing and compiling the search's network for three runs at once on each core, beside one run",
+        work="tracing and compiling the search's network for three runs on each core, beside one run",
         unit="s",
         units=1,
         operations=0,
@@ -309,7 +309,7 @@ def _rates(runs: int) -> np.ndarray:
 
 
 def compiling_sweep() -> Run:
-    """`sweep`, with nothing kept, for as many runs as its program takes at once: their few steps are soon done."""
+    """`sweep`, with nothing kept, for the few runs that fill a core's caches: they are soon done."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", cores())

@@ -37,20 +37,25 @@ def main(row_name: str, contender_name: str, *, quick: bool) -> None:
 
 def peak_megabytes(processes: int = 0) -> float:
     """The largest resident memory of this process so far, and of `processes` others that it had started."""
-    for process in multiprocessing.active_children():
+    children = multiprocessing.active_children()
+    known = [peak for process in children if (peak := _linux_peak(process.pid)) is not None]
+    for process in children:
         process.terminate()
         process.join()
-    peak = _own_peak()
-    peak += processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peak = _linux_peak("self") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak += sum(known)
+    peak += max(0, processes - len(known)) * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _own_peak() -> int:
-    """In kilobytes, on macOS in bytes."""
-    # On Linux ru_maxrss begins with the size of the process that forked this one.
-    status = Path("/proc/self/status")
+def _linux_peak(process: int | str | None) -> int | None:
+    """Of a running process, in kilobytes; None elsewhere than on Linux.
+
+    There ru_maxrss begins with the size of the process that started this one.
+    """
+    status = Path(f"/proc/{process}/status")
     found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
-    return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(found[1]) if found else None
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def random_search(
         keep: the part of a round's trials to which the ranges are narrowed, between 0 and 1.
         metric: the name of the outcome that says how good a trial is, a function, or names of which each next one
             decides between equals, as `SweepResult.best` takes it. Not needed if there is one outcome.
-        mode: "max" or "min", whichever is good. Not needed if the metric's name has the word accuracy, loss or error
-            in it.
+        mode: "max" or "min", whichever is good, of several names the first. Not needed if the metric's name has the
+            word accuracy, loss or error in it.
         halving: train in stages, and stop the worse half after stages 1, 2, 4, … (successive halving, Jamieson &
             Talwalkar 2016): others take their place on the devices. `run` is then a stage,
             `(config, key, state) -> (state, outcomes)`: it is called with the state None first, and then with the one
@@ -109,7 +109,7 @@ def random_search(
     kept = round(keep * trials)
     if kept < 2 and rounds > 1:
         raise ValueError(f"keep={keep:g} of {trials} trials is {kept}; two or more are needed to make a range")
-    run_key, *draw_keys = jax.random.split(key, 1 + rounds)
+    draw_key, run_key = jax.random.split(key)
     if halving:
         check_size("stages", stages)
         if seeds != 1:
@@ -122,8 +122,8 @@ def random_search(
     interrupted = False
     with shown(progress) as report:
         try:
-            for number, draw_key in enumerate(draw_keys):
-                drawn = spaces[-1].sample(draw_key, trials)
+            for number in range(rounds):
+                drawn = spaces[-1].sample(jax.random.fold_in(draw_key, number), trials)
                 columns = as_columns(drawn, static=space.static)
                 if number == 0:
                     check_metric(train.outcomes(columns), metric, mode)

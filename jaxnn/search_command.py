@@ -84,7 +84,7 @@ def run(config: SearchConfig, console: Console) -> int:
             trials=config.trials,
             rounds=config.rounds,
             keep=config.keep,
-            metric=(metric, "validation_loss"),  # accuracies on few examples are often equal
+            metric=(metric, "validation_loss"),  # accuracies are often equal
             mode="min" if targets is not None else "max",
             halving=config.halving,
             stages=stages,

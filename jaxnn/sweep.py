@@ -130,7 +130,8 @@ class Sweeper:
         self._devices = _checked_devices(devices)
         self._max_parallel = max_parallel
         self._traced: dict[Any, Traced] = {}
-        self._programs: dict[Any, Program] = {}
+        self._programs: dict[Any, list[Program]] = {}
+        self._fits: dict[Any, int] = {}  # runs at once of a program, on each device, where memory has set a limit
         self.programs = 0  # compiled so far
 
     def outcomes(self, columns: Columns) -> PyTree:
@@ -208,26 +209,29 @@ class Sweeper:
         most = self._max_parallel
         if most is None:
             most = max(1, (_CACHE if device.platform == "cpu" else free) // max(1, traced.bytes_at_once))
+        most = min(most, self._fits.get(program, most))
         # Others than JAX's own generator draw the numbers of one key for all that are mapped.
         mapped_seeds = str(jax.random.key_impl(self._key)) == "threefry2x32"
         choose = functools.partial(choose_block, configs, self._seeds, len(self._devices), mapped_seeds=mapped_seeds)
-        known = self._programs.get(program)
-        if known and not known.block.is_wasteful(choose(most), configs, self._seeds):
-            return known
+        known = self._programs.setdefault(program, [])
+        wanted = choose(most)
+        good = [one for one in known if not one.block.is_wasteful(wanted, configs, self._seeds)]
+        if good:
+            return min(good, key=lambda one: one.block.calls(configs, self._seeds) * one.block.each)
         while True:
             block = choose(most)
             compiled = Program(traced, columns, block, self._devices, self._key)
             self.programs += 1
             needed = compiled.bytes_on_a_device
             if needed <= free:
-                self._programs[program] = compiled
+                known.append(compiled)
                 return compiled
             if block.each == 1:
                 raise MemoryError(
                     f"one run takes {_gigabytes(needed)} of memory and {_gigabytes(free)} are free on {device}; "
                     "smaller batches, or less data, take less"
                 )
-            most = min(block.each - 1, max(1, int(block.each * free / needed)))
+            most = self._fits[program] = min(block.each - 1, max(1, int(block.each * free / needed)))
 
     def _free_bytes(self) -> int:
         """What a call may take of each device's memory: of the fullest one, for all run the same program."""

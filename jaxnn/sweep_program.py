@@ -55,10 +55,10 @@ class Block(NamedTuple):
         return math.ceil(configs / self.all_configs) * math.ceil(seeds / self.all_seeds)
 
     def is_wasteful(self, wanted: "Block", configs: int, seeds: int) -> bool:
-        """Whether a sweep of this size had better be compiled again, in the blocks wanted.
+        """Whether a sweep of this size had better be compiled again, in the blocks wanted, than run in these.
 
-        So if these would compute more than twice as many runs, to fill their calls, or make more than four times as
-        many calls. No clock is asked: the same sweep must be the same programs, and so the same bits, every time.
+        True if these would compute more than twice as many runs, to fill their calls, or make more than four times as
+        many calls. No clock decides: on an idle and on a busy machine it is the same programs, and the same bits.
 
         >>> print(Block(50, 1, 2, 1).is_wasteful(Block(13, 1, 2, 1), configs=25, seeds=1))
         True

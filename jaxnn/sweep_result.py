@@ -17,8 +17,9 @@ from jaxnn._columns import name_leaves, plain
 
 __all__ = ["Best", "Metric", "Mode", "SweepResult", "check_metric"]
 
-# An outcome's name; names, of which each next one decides between equals; or outcomes -> array [configs, seeds].
-Metric: TypeAlias = str | tuple[str, ...] | Callable[[Any], Any]
+# An outcome's name, or outcomes -> array [configs, seeds]; of a tuple, each next name decides between equals.
+OneMetric: TypeAlias = str | Callable[[Any], Any]
+Metric: TypeAlias = OneMetric | tuple[str, ...]
 Mode: TypeAlias = Literal["max", "min"]
 
 
@@ -27,8 +28,8 @@ class Best(NamedTuple):
 
     row: int  # of the configs
     config: Any  # as `run` takes it
-    value: float  # of the metric, the mean over the seeds
-    seeds: Float[np.ndarray, " seeds"]  # of the metric, by seed
+    value: float  # of the metric, of a tuple of the first: the mean over the seeds
+    seeds: Float[np.ndarray, " seeds"]  # of the same, by seed
 
 
 class SweepResult(NamedTuple):
@@ -49,23 +50,24 @@ class SweepResult(NamedTuple):
         Args:
             metric: the name of an outcome, or the end of one (`"accuracy"` for `validation/accuracy`); of a curve,
                 such as a history, its last value counts. Or a function of the outcomes that returns one number for
-                each run, `[configs, seeds]`. Not needed if there is one outcome. Or a tuple of names,
-                `("accuracy", "loss")`: each next one decides between configs that are equal by those before it, as
-                accuracies on few examples often are. Without it the first of equals is the best.
+                each run, `[configs, seeds]`. Or a tuple of names, `("accuracy", "loss")`: each next one decides
+                between configs that are equal by those before it, to six digits, as accuracies often are; where
+                none decides, the first config is the best. Not needed if there is one outcome.
             mode: "max" or "min", whichever is good. Without it a metric whose name has the word accuracy in it is to
-                be large, one with the word loss or error small; of others it must be said. Of a tuple it is the
-                first one's.
+                be large, one with the word loss or error small; of others it must be said. Of a tuple it is meant
+                for the first; the names of the others must tell.
 
         A config of which a run has diverged, or not finished, is not the best.
 
         Raises:
+            TypeError: a metric that is neither a name, nor a function, nor a tuple of names.
             ValueError: an unknown metric, a metric that is no number for each run, or no config all of whose runs
                 are good.
         """
         order = self.order(metric, mode)
         if not order:
             raise ValueError("no config is the best: of each a run has diverged or not finished")
-        values = self.score(metric)[order[0]]
+        values = self.score(_parts(metric)[0])[order[0]]
         return Best(order[0], self.config(order[0]), float(values.mean()), values)
 
     def order(self, metric: Metric | None = None, mode: Mode | None = None) -> list[int]:
@@ -80,11 +82,13 @@ class SweepResult(NamedTuple):
         """
         means = [self.score(one).mean(axis=1) for one in _parts(metric)]
         signs = [-1 if mode == "max" else 1 for mode in _modes(self.outcomes, metric, mode)]
-        keys = [sign * mean for sign, mean in zip(signs, means, strict=True)]
+        *first, last = (sign * mean for sign, mean in zip(signs, means, strict=True))
+        # Equals differ by rounding: the same examples right in other batches, other seeds with the same sum.
+        keys = [*(np.array([float(f"{value:.6g}") for value in key]) for key in first), last]
         # The last key of lexsort comes first; equals stay in their order.
         return [int(index) for index in np.lexsort(keys[::-1]) if np.isfinite(means[0][index])]
 
-    def score(self, metric: Metric | None = None) -> Float[np.ndarray, "configs seeds"]:
+    def score(self, metric: OneMetric | None = None) -> Float[np.ndarray, "configs seeds"]:
         """One number for each run, as `best` takes it; NaN where a run has diverged or not finished."""
         values = _score(self.outcomes, metric, self.finished.shape)
         return np.where(self.finished & ~self.diverged, values, np.nan)
@@ -175,13 +179,12 @@ def check_metric(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> 
     _modes(of_one_run, metric, mode)
 
 
-def _score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> np.ndarray:
-    """One number for each run; of a tuple of metrics by the first."""
-    first = _parts(metric)[0]
-    if callable(first):
-        values, name = np.asarray(first(outcomes)), "the metric"
+def _score(outcomes: PyTree, metric: OneMetric | None, shape: tuple[int, ...]) -> np.ndarray:
+    """One number for each run."""
+    if callable(metric):
+        values, name = np.asarray(metric(outcomes)), "the metric"
     else:
-        name, values = _find(outcomes, first)
+        name, values = _find(outcomes, metric)
         values = _last(values) if values.ndim <= len(shape) + 1 else values
     is_real = (
         values.dtype == bool or jnp.issubdtype(values.dtype, jnp.integer) or jnp.issubdtype(values.dtype, jnp.floating)
@@ -195,17 +198,27 @@ def _score(outcomes: PyTree, metric: Metric | None, shape: tuple[int, ...]) -> n
 
 def _modes(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> list[Mode]:
     """What is good, of each metric of a tuple; of the first as said."""
+    if mode is not None:
+        check_choice("mode", mode, ["max", "min"])
     first, *others = _parts(metric)
-    return [_resolved(outcomes, first, mode), *(_resolved(outcomes, other, None) for other in others)]
+    return [
+        mode or _mode_of(outcomes, first, "say mode='max' or mode='min'"),
+        *(_mode_of(outcomes, name, "after the first, a metric's name must tell") for name in others),
+    ]
 
 
-def _parts(metric: Metric | None) -> tuple[Any, ...]:
-    if metric == ():
-        raise ValueError("metric is an empty tuple; name an outcome")
-    return metric if isinstance(metric, tuple) else (metric,)
+def _parts(metric: Metric | None) -> tuple[OneMetric | None, ...]:
+    """The first metric, and the names that follow."""
+    if not isinstance(metric, tuple):
+        return (metric,)
+    if not metric or not all(isinstance(name, str) for name in metric):
+        raise TypeError(f"metric must be a name, a function, or a tuple of names; got {metric!r}")
+    return metric
 
 
 def _find(outcomes: PyTree, metric: str | None) -> tuple[str, np.ndarray]:
+    if not isinstance(metric, str | None):
+        raise TypeError(f"metric must be a name or a function; got {metric!r}")
     named = name_leaves(outcomes, "outcome")
     if metric is None:
         if len(named) > 1:
@@ -221,17 +234,14 @@ def _find(outcomes: PyTree, metric: str | None) -> tuple[str, np.ndarray]:
     return meant[0], named[meant[0]]
 
 
-def _resolved(outcomes: PyTree, metric: str | Callable[[Any], Any] | None, mode: Mode | None) -> Mode:
-    """What is good: as said, or by the metric's name."""
-    if mode is not None:
-        check_choice("mode", mode, ["max", "min"])
-        return mode
+def _mode_of(outcomes: PyTree, metric: OneMetric | None, hint: str) -> Mode:
+    """What is good by a metric's name."""
     name = "the metric" if callable(metric) else _find(outcomes, metric)[0]
     words = set(name.rpartition("/")[2].lower().replace("-", "_").split("_"))
     large, small = "accuracy" in words, not words.isdisjoint(("loss", "error"))
-    if large != small:
-        return "max" if large else "min"
-    raise ValueError(f"is {name} good when it is large or small? say mode='max' or mode='min'")
+    if large == small:
+        raise ValueError(f"is {name} good when it is large or small? {hint}")
+    return "max" if large else "min"
 
 
 def _is_column(node: Any) -> bool:

@@ -145,7 +145,7 @@ class TestHalving:
             run, nn.SearchSpace(rate=nn.log_uniform(1e-3, 1.0)), halving=True, stages=3, trials=4, rounds=1, keep=0.5
         )
         best = result.best
-        key = jax.random.fold_in(jax.random.split(KEY, 2)[0], 0)
+        key = jax.random.fold_in(jax.random.split(KEY)[1], 0)
         fit = jax.jit(
             lambda rate: nn.fit(
                 model,

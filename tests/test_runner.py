@@ -71,10 +71,10 @@ def test_ctrl_c_keeps_the_finished_epochs(last):
         if epoch.epoch == last:
             raise KeyboardInterrupt
 
-    result = regress(report=report)
+    result = train(report=report)
     assert result.epochs == last
     assert result.interrupted == (last < 4)
-    shorter = regress(epochs=last)
+    shorter = train(epochs=last)
     for a, b in zip(jax.tree.leaves(result[:4]), jax.tree.leaves(shorter[:4]), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -89,6 +89,7 @@ def test_draws_depend_on_key_name_and_range():
         (lambda: nn.SearchSpace(rate=0.1), TypeError, r"rate must be uniform\(…\), log_uniform\(…\)"),
         (lambda: nn.SearchSpace(rate=nn.uniform(0, 1)).sample(KEY, 0), ValueError, "trials must be at least 1"),
         (lambda: nn.SearchSpace(rate=nn.uniform(0, 1)).sample(3, 1), TypeError, "key must be a PRNG key"),
+        (lambda: jax.jit(lambda key: nn.SearchSpace(rate=nn.uniform(0, 1)).sample(key, 1))(KEY), TypeError, "key is traced"),
     ],
 )  # fmt: skip
 def test_refuses(make, error, sentence, types_unchecked):

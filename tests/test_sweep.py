@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxnn as nn
+from jaxnn import sweep_result
 from jaxnn._columns import as_columns
 from jaxnn.sweep_program import Block, Program, bytes_at_once, choose_block, trace
 
@@ -369,6 +370,31 @@ class TestMemory:
     def test_a_program_is_compiled_again_by_counts_not_by_clocks(self, known, wanted, configs, is_wasteful):
         assert known.is_wasteful(wanted, configs, 1) is is_wasteful
 
+    def test_a_sweeper_keeps_its_programs(self):
+        """Of 50 runs, of half of them with half of the slots idle, of a quarter, and of each again."""
+        sweeper = a_sweeper(max_parallel=50)
+        compiled = []
+        for count in (50, 25, 12, 50, 25, 12):
+            result = sweeper(as_columns(columns(count)), lambda report: None)
+            np.testing.assert_allclose(result.outcomes["pair"][:, 0, 0], np.arange(count))
+            compiled.append(sweeper.programs)
+        assert compiled == [1, 1, 2, 2, 2, 2]
+
+    def test_what_memory_has_forced_down_is_compiled_once(self, monkeypatch):
+        data = jnp.ones(200_000)
+        monkeypatch.setattr(module.Sweeper, "_free_bytes", lambda self: 3_000_000)  # enough for two or three
+        sweeper = a_sweeper(lambda config, key: jnp.sort(data * config["a"])[3] + config["b"], max_parallel=50)
+        compiled = []
+        for _ in range(2):
+            result = sweeper(as_columns(columns(50)), lambda report: None)
+            np.testing.assert_allclose(result.outcomes[:, 0], np.arange(50) + np.linspace(0, 1, 50), rtol=1e-6)
+            compiled.append(sweeper.programs)
+        assert compiled[0] == compiled[1] > 1
+
+
+def a_sweeper(run=noise, max_parallel=None):
+    return module.Sweeper(run, key=KEY, seeds=1, devices=jax.devices()[:1], max_parallel=max_parallel)
+
 
 RESULT = nn.SweepResult(
     {"rate": np.float32([0.1, 1.0]), "kind": ["a", "b"]},
@@ -413,6 +439,33 @@ class TestResult:
         assert result.order(("epoch", "accuracy", "loss"), "max") == [0, 3, 1, 2]
         assert result.best(("accuracy", "loss")).row == 2
         assert result.best(("accuracy", "loss")).value == pytest.approx(0.85)
+
+    def test_equals_may_differ_by_rounding(self):
+        good = np.ones((2, 2), bool)
+        outcomes = {"accuracy": np.float32([[0.7, 0.9], [0.8, 0.8]]), "loss": np.float32([[0.1, 0.1], [0.9, 0.9]])}
+        assert len(set(np.float64(outcomes["accuracy"]).mean(axis=1))) == 2
+        result = RESULT._replace(configs={"rate": np.arange(2.0)}, outcomes=outcomes, finished=good, diverged=~good)
+        for order in ([0, 1], [1, 0]):
+            turned = jax.tree.map(lambda values, order=order: values[order], outcomes)
+            assert result._replace(outcomes=turned).order(("accuracy", "loss")) == order
+
+    @pytest.mark.parametrize(
+        "metric, error, sentence",
+        [
+            ((), TypeError, r"metric must be a name, a function, or a tuple of names; got \(\)"),
+            ((("accuracy", "loss"),), TypeError, "or a tuple of names"),
+            (("accuracy", len), TypeError, "or a tuple of names"),
+            (["accuracy", "loss"], TypeError, r"must be a name or a function; got \['accuracy'"),
+            (("accuracy", "nope"), ValueError, "unknown metric 'nope'"),
+            (("accuracy", "curve"), ValueError, "is curve good when it is large or small[?] after the first, a metric's"),
+        ],
+    )  # fmt: skip
+    def test_refuses_metrics(self, metric, error, sentence, types_unchecked):
+        for ask in (RESULT.order, RESULT.best):
+            with pytest.raises(error, match=sentence):
+                ask(metric)
+        with pytest.raises(error, match=sentence):
+            sweep_result.check_metric(jax.tree.map(lambda leaf: leaf[0, 0], RESULT.outcomes), metric, None)
 
     def test_table(self):
         lines = RESULT.table().splitlines()
