@@ -80,7 +80,7 @@ def choose_block(configs: int, seeds: int, devices: int, most: int, *, mapped_se
     """
     grids = [(by_seed, devices // by_seed) for by_seed in range(1, devices + 1) if devices % by_seed == 0]
     by_seed, by_config = min(
-        grids, key=lambda grid: (math.ceil(seeds / grid[0]) * math.ceil(configs / grid[1]), -grid[0])
+        grids, key=lambda grid: (math.ceil(seeds / grid[0]) * math.ceil(configs / grid[1]), -min(seeds, grid[0]))
     )
     wide = _even_share(math.ceil(configs / by_config), most)
     deep = _even_share(math.ceil(seeds / by_seed), max(1, most // wide) if mapped_seeds else 1)

@@ -396,6 +396,12 @@ def a_sweeper(run=noise, max_parallel=None):
     return module.Sweeper(run, key=KEY, seeds=1, devices=jax.devices()[:1], max_parallel=max_parallel)
 
 
+def test_devices_without_a_seed_of_their_own_wait_for_configs():
+    """So what was compiled for one config does for as many as there are devices."""
+    assert choose_block(configs=1, seeds=1, devices=4, most=9) == Block(1, 1, 4, 1)
+    assert choose_block(configs=1, seeds=3, devices=4, most=9) == Block(1, 1, 1, 4)
+
+
 RESULT = nn.SweepResult(
     {"rate": np.float32([0.1, 1.0]), "kind": ["a", "b"]},
     {
