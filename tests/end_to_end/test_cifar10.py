@@ -19,7 +19,11 @@ def test_convnet_learns_cifar10_in_six_epochs(cifar10_dir, seed):
     train, _, test = nn.data.load("cifar10", cifar10_dir)
     scale = nn.data.min_max(train.x, axis=None)
     model, epochs, batch_size = nn.convnet(), 6, 128
-    rate = optax.cosine_onecycle_schedule(epochs * (len(train.x) // batch_size), 0.005)
+    schedule = optax.cosine_onecycle_schedule(epochs * (len(train.x) // batch_size), 0.005)
+
+    def rate(step):
+        with jax.numpy_dtype_promotion("standard"):  # optax multiplies truth values by numbers
+            return schedule(step)
 
     @jax.jit
     def accuracy(key, train, test):
