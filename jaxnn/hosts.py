@@ -284,7 +284,11 @@ def _call_the_roll(address: tuple[str, int], processes: int) -> dict[int, socket
         ) from None
     with listening:
         until = time.monotonic() + SECONDS_TO_GATHER
-        while len(peers) < processes - 1:
+        while True:
+            for number in [number for number, peer in peers.items() if not _is_open(peer)]:
+                peers.pop(number).close()  # it has ended, and may be started again
+            if len(peers) == processes - 1:
+                break
             listening.settimeout(max(0.01, until - time.monotonic()))
             try:
                 peer, _ = listening.accept()
@@ -312,7 +316,7 @@ def _call_the_roll(address: tuple[str, int], processes: int) -> dict[int, socket
                     peer.sendall(f"{refusal}\n".encode())
                 continue
             if number in peers:
-                peers[number].close()  # it was started again
+                peers[number].close()
             peers[number] = peer
     # All of them are let go when nobody listens here any more: the port is JAX's from now on.
     for peer in peers.values():
@@ -360,6 +364,7 @@ def _read_line(peer: socket.socket, seconds: float | int) -> str:
 
 
 def _is_open(peer: socket.socket) -> bool:
+    timeout = peer.gettimeout()
     peer.setblocking(False)
     try:
         return peer.recv(1, socket.MSG_PEEK) != b""
@@ -367,6 +372,8 @@ def _is_open(peer: socket.socket) -> bool:
         return True
     except OSError:
         return False
+    finally:
+        peer.settimeout(timeout)
 
 
 _roll: Peers | None = None

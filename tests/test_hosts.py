@@ -539,10 +539,12 @@ def test_a_process_that_is_started_again_takes_its_own_place(port):
         with connected(port) as first:
             first.send(b"[3, 1]\n")
         answers = [
-            threading.Thread(target=lambda n=n: hosts._answer(("127.0.0.1", port), 3, n).close()) for n in (1, 2)
+            threading.Thread(target=lambda n=n: hosts._answer(("127.0.0.1", port), 3, n).close()) for n in (2, 1)
         ]
-        for answer in answers:
-            answer.start()
+        answers[0].start()
+        time.sleep(0.3)  # the roll is not over: who was 1 has ended
+        assert not roll
+        answers[1].start()
         for answer in answers:
             answer.join()
     assert sorted(roll) == [1, 2]
