@@ -114,7 +114,7 @@ def _places(result: SearchResult, name: str, axis: Any) -> np.ndarray:
     if not isinstance(space, Choice):
         axis.set_xscale("log" if isinstance(space, LogUniform) else "linear")
         return np.asarray(column)
-    axis.set_xticks(range(len(space.options)), [str(getattr(option, "__name__", option)) for option in space.options])
+    axis.set_xticks(range(len(space.options)), space.labels)
     known = [np.float32(option) if space.is_traced else option for option in space.options]  # as they were traced
     numbers = [known.index(value) for value in column]
     # Side by side within an option, not one upon the other.

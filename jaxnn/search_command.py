@@ -27,7 +27,7 @@ from jaxnn.progress import format_seconds
 from jaxnn.random_search import SearchResult, random_search
 from jaxnn.run_folder import create, data_digest, settings_of, write_json
 from jaxnn.sampling import Sampling
-from jaxnn.search_options import SearchConfig, check_search, describe, resolve_search, resolve_trial
+from jaxnn.search_options import SearchConfig, check_search, resolve_search, resolve_trial
 from jaxnn.terminal import FAILED, INTERRUPTED, complain
 from jaxnn.train_command import check_alike, check_data, describe_targets, devices_of, join
 from jaxnn.training import init_state, train_epoch
@@ -69,7 +69,7 @@ def run(config: SearchConfig, console: Console) -> int:
             f"{len(train.x):,} / {len(validation.x):,} for training / validation"
         )
         for number, (name, values) in enumerate(space.items()):
-            console.print(f"{'vary' if number == 0 else '':8}{name.replace('_', ' ')}: {describe(values)}")
+            console.print(f"{'vary' if number == 0 else '':8}{name.replace('_', ' ')}: {values}")
         console.print(
             f"search  {_count(config.rounds, 'round')} of {_count(config.trials, 'training')} of {config.model}, "
             f"{_count(stages * stage_epochs, 'epoch')} each"
@@ -176,7 +176,7 @@ def _facts(result: SearchResult, metric: str) -> list[str]:
         line += f", {bad} of {len(of_round)} diverged" if bad else ""
         if number + 1 < len(result.spaces):
             ranges = "; ".join(
-                f"{name.replace('_', ' ')} {describe(values)}" for name, values in result.spaces[number + 1].items()
+                f"{name.replace('_', ' ')} {values}" for name, values in result.spaces[number + 1].items()
             )
             line += f"; the best: {ranges}"
         lines.append(line.replace(", logarithmic", ""))
@@ -194,7 +194,7 @@ def _write(folder: Path, config: SearchConfig, result: SearchResult, metric: str
         folder / "config.json",
         {
             "config": settings_of(config),
-            "ranges": [{name: describe(values) for name, values in space.items()} for space in result.spaces],
+            "ranges": [{name: str(values) for name, values in space.items()} for space in result.spaces],
             "best": {"settings": result.best.config, metric: result.best.value},
             "compile_seconds": trials.compile_seconds,
             "run_seconds": trials.run_seconds,

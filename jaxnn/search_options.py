@@ -12,7 +12,7 @@ from jaxnn.config import TrainConfig, check_names, resolve
 from jaxnn.presets import PRESETS
 from jaxnn.search_space import Range, SearchSpace
 
-__all__ = ["SearchConfig", "check_search", "describe", "resolve_search", "resolve_trial", "space_of"]
+__all__ = ["SearchConfig", "check_search", "resolve_search", "resolve_trial", "space_of"]
 
 # Numbers of which LOW:HIGH is a range: logarithmic where an order of magnitude is what matters.
 _RANGES: dict[str, Callable[[float, float], Range]] = {
@@ -104,19 +104,6 @@ def space_of(words: tuple[str, ...]) -> SearchSpace:
         except (ValueError, TypeError) as error:
             raise ValueError(f"--vary {word}: {error}") from None
     return SearchSpace(**ranges)
-
-
-def describe(values: Range) -> str:
-    """A range as `--vary` takes its values, more or less.
-
-    >>> print(describe(search_space.choice((100,), (200, 100))))
-    100, 200-100
-    """
-    if not isinstance(values, search_space.Choice):
-        return str(values)
-    return ", ".join(
-        "-".join(map(str, option)) if isinstance(option, tuple) else str(option) for option in values.options
-    )
 
 
 def resolve_trial(config: SearchConfig, values: dict[str, Any], examples: int) -> SearchConfig:

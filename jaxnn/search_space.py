@@ -85,8 +85,20 @@ class Choice(NamedTuple):
         """Those of the options that are among the values."""
         return self._replace(options=tuple(option for option in self.options if option in values))
 
+    @property
+    def labels(self) -> list[str]:
+        """A word for each option; of a tuple its values with dashes between them.
+
+        >>> print(choice((100,), (200, 100)).labels)
+        ['100', '200-100']
+        """
+        return [
+            "-".join(map(str, option)) if isinstance(option, tuple) else str(getattr(option, "__name__", option))
+            for option in self.options
+        ]
+
     def __str__(self) -> str:
-        return ", ".join(str(getattr(option, "__name__", option)) for option in self.options)
+        return ", ".join(self.labels)
 
 
 Range: TypeAlias = Uniform | LogUniform | Integers | Choice
