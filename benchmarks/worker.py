@@ -53,8 +53,11 @@ def _linux_peak(process: int | str | None) -> int | None:
 
     There ru_maxrss begins with the size of the process that started this one.
     """
-    status = Path(f"/proc/{process}/status")
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
     return int(found[1]) if found else None
 
 

@@ -284,11 +284,7 @@ def _call_the_roll(address: tuple[str, int], processes: int) -> dict[int, socket
         ) from None
     with listening:
         until = time.monotonic() + SECONDS_TO_GATHER
-        while True:
-            for number in [number for number, peer in peers.items() if not _is_open(peer)]:
-                peers.pop(number).close()  # it has ended, and may be started again
-            if len(peers) == processes - 1:
-                break
+        while len(peers) < processes - 1:
             listening.settimeout(max(0.01, until - time.monotonic()))
             try:
                 peer, _ = listening.accept()
@@ -306,17 +302,17 @@ def _call_the_roll(address: tuple[str, int], processes: int) -> dict[int, socket
             except (OSError, ValueError, TypeError):
                 peer.close()  # none of us
                 continue
+            for ended in [other for other, known in peers.items() if not _is_open(known)]:
+                peers.pop(ended).close()  # it may be started again
             refusal = None
             if theirs != processes:
                 refusal = f"process {number} was told of {theirs} processes, and process 0 of {processes}"
-            elif not 0 < number < processes or (number in peers and _is_open(peers[number])):
+            elif not 0 < number < processes or number in peers:
                 refusal = f"there is a process {number} already"
             if refusal is not None:
                 with contextlib.suppress(OSError), peer:
                     peer.sendall(f"{refusal}\n".encode())
                 continue
-            if number in peers:
-                peers[number].close()
             peers[number] = peer
     # All of them are let go when nobody listens here any more: the port is JAX's from now on.
     for peer in peers.values():
