@@ -9,6 +9,7 @@ from jaxnn.activations import sigmoid as sigmoid
 from jaxnn.activations import sign as sign
 from jaxnn.activations import softmax as softmax
 from jaxnn.activations import tanh as tanh
+from jaxnn.checkpoint_folder import Checkpoints as Checkpoints
 from jaxnn.decoupled_optimizers import adamw as adamw
 from jaxnn.decoupled_optimizers import lion as lion
 from jaxnn.decoupled_optimizers import muon as muon
@@ -70,3 +71,5 @@ from jaxnn.training import fit as fit
 from jaxnn.training import init_state as init_state
 from jaxnn.training import train_epoch as train_epoch
 from jaxnn.training import train_step as train_step
+from jaxnn.weights import export as export
+from jaxnn.weights import load_weights as load_weights

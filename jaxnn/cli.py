@@ -17,14 +17,18 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxnn import check_command, data_command, hosts, search_command, train_command
+from jaxnn import check_command, data_command, diff_command, export_command, hosts, search_command, train_command
 from jaxnn._checks import check_choice
 from jaxnn.check_command import CheckGradientsConfig
-from jaxnn.config import TrainConfig
 from jaxnn.data_command import DataConfig
+from jaxnn.diff_command import DiffConfig
+from jaxnn.export_command import ExportConfig
+from jaxnn.interrupts import Terminated, terminate
 from jaxnn.presets import PRESETS
+from jaxnn.run_folder import read_config
 from jaxnn.search_options import SearchConfig
-from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, complain
+from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, TERMINATED, complain, sentence_of
+from jaxnn.train_options import TrainOptions, earlier, options_of
 from jaxnn.trained_commands import EvaluateConfig, PredictConfig, run_evaluate, run_predict
 
 __all__ = ["main"]
@@ -39,10 +43,12 @@ class ModelsConfig:
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": TrainConfig,
+    "train": TrainOptions,
     "search": SearchConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
+    "diff": DiffConfig,
     "models": ModelsConfig,
     "data": DataConfig,
     "check-gradients": CheckGradientsConfig,
@@ -52,7 +58,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    0: done · 1: the run failed · 2: bad usage or bad input · 130: Ctrl-C. Errors are one line on stderr.
+    0: done · 1: the run failed · 2: bad usage or bad input · 130: Ctrl-C · 143: SIGTERM. Errors are one line on stderr.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -66,9 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
     except SystemExit as stop:
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        complain("stopped by Ctrl-C; nothing was saved")
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        is_terminated = isinstance(stop, Terminated)
+        complain(f"stopped by {'SIGTERM' if is_terminated else 'Ctrl-C'}; nothing was saved")
+        return TERMINATED if is_terminated else INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has left, as `head` does; point stdout away so that closing it stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        complain(str(error) or type(error).__name__)
+        complain(sentence_of(error))
         return BAD_INPUT if isinstance(error, ValueError | TypeError | OSError) else FAILED
 
 
@@ -93,6 +100,7 @@ def entry() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jax.config.update("jax_num_cpu_devices", cores)
     sys.unraisablehook = _hear_lost_interrupts
+    signal.signal(signal.SIGTERM, terminate)
     status = main()
     try:
         hosts.leave(failed=status != 0)
@@ -125,13 +133,20 @@ def _parse(arguments: list[str]) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.extras.subcommand_cli_from_dict(
+            config = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS,
                 prog="jaxnn",
                 description="Deep learning from scratch, compiled. Start with: jaxnn train",
                 args=arguments,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
+            run = earlier(config) if isinstance(config, TrainOptions) else None
+            if run is None:
+                return config
+            # What is not given is as that run had it.
+            default = options_of(read_config(run))
+            flags = (tyro.conf.FlagCreatePairsOff,)
+            return tyro.cli(TrainOptions, default=default, args=arguments[1:], prog="jaxnn train", config=flags)
     except SystemExit as stop:
         if stop.code:
             command = " ".join(["jaxnn", *(word for word in arguments[:1] if word in COMMANDS)])
@@ -153,12 +168,16 @@ def _run(config: Any, console: Console) -> int:
     match config:
         case SearchConfig():
             return search_command.run(config, console)
-        case TrainConfig():
+        case TrainOptions():
             return train_command.run(config, console)
         case EvaluateConfig():
             return run_evaluate(config, console)
         case PredictConfig():
             return run_predict(config, console)
+        case ExportConfig():
+            return export_command.run(config, console)
+        case DiffConfig():
+            return diff_command.run(config, console)
         case ModelsConfig():
             return _models()
         case DataConfig():

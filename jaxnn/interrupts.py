@@ -1,50 +1,88 @@
-"""Ctrl-C while XLA computes: noted, and heard where nothing is lost by it."""
+"""Ctrl-C and SIGTERM while XLA computes: noted, and heard where nothing is lost by it."""
 
 import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
-__all__ = ["is_ready", "noted_interrupts", "wait"]
+__all__ = ["Interrupts", "Terminated", "is_ready", "noted_interrupts", "terminate", "wait"]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a cluster, or the system, wants the program to end."""
+
+
+class Interrupts(threading.Event):
+    """What was noted: an event, set by Ctrl-C or SIGTERM."""
+
+    first: signal.Signals | None = None
+    """Which one came first, of several."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal; Ctrl-C after another one is raised."""
+        if self.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.is_set():
+            self.first = signal.Signals(number)
+        self.set()
+
+    def error(self) -> KeyboardInterrupt:
+        """What would have been raised if it had not been noted."""
+        return Terminated() if self.first is signal.SIGTERM else KeyboardInterrupt()
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise SIGTERM as Python raises Ctrl-C, so that what was begun is put in order; a handler."""
+    raise Terminated
 
 
 @contextlib.contextmanager
-def noted_interrupts() -> Iterator[threading.Event]:
-    """Note Ctrl-C instead of raising it: an exception that falls into a callback of JAX's is lost.
+def noted_interrupts() -> Iterator[Interrupts]:
+    """Note Ctrl-C and SIGTERM instead of ending by them: an exception that falls into a callback of JAX's is lost.
 
-    The second one is raised.
+    A second Ctrl-C is raised. A handler of somebody else's stays, and within such a block the same is noted for all.
     """
-    heard = threading.Event()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if heard.is_set():
-            signal.default_int_handler(number, frame)
-        heard.set()
-
-    on_main_thread = threading.current_thread() is threading.main_thread()
-    if not on_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield heard
+    if threading.current_thread() is not threading.main_thread():
+        yield Interrupts()
         return
-    signal.signal(signal.SIGINT, handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for handler in before.values():
+        if isinstance(handler, Interrupts):
+            yield handler
+            return
+    noted = Interrupts()
+    taken = [number for number, handler in before.items() if handler in _OURS]
+    for number in taken:
+        signal.signal(number, noted)
     try:
-        yield heard
+        yield noted
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in taken:
+            signal.signal(number, before[number])
 
 
-def wait(values: Any, heard: threading.Event) -> None:
-    """Wait for a computation with short sleeps, and end the wait on Ctrl-C: blocked inside JAX, Python hears none."""
+_OURS = (signal.default_int_handler, signal.SIG_DFL, terminate)
+
+
+def wait(values: Any, heard: threading.Event, gives_up: Callable[[], bool] = lambda: False) -> bool:
+    """Wait for a computation with short sleeps, for blocked inside JAX Python hears nothing; whether it is there.
+
+    Raises:
+        KeyboardInterrupt: `heard` is set.
+    """
     pause = 1e-4
     while True:
         if heard.is_set():
             raise KeyboardInterrupt
         if is_ready(values):
-            return
+            return True
+        if gives_up():
+            return False
         time.sleep(pause)
         pause = min(1.2 * pause, 0.002)
 

@@ -8,26 +8,30 @@ import hashlib
 import itertools
 import json
 import os
-import platform
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from importlib import metadata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxnn import hosts
+from jaxnn._tensors import write_aside
 from jaxnn.config import PLACE, TrainConfig, from_json
 from jaxnn.data.dataset import Splits
 from jaxnn.data.description import Description, Drawing
+from jaxnn.host_loop import EpochReport
+from jaxnn.terminal import complain
 from jaxnn.training import History
+from jaxnn.versions import describe_devices, versions
 
 __all__ = [
+    "CHECKPOINTS",
     "WEIGHTS",
+    "MetricsLog",
+    "RunConfig",
     "RunFolder",
     "create",
     "data_digest",
@@ -39,6 +43,7 @@ __all__ = [
 ]
 
 WEIGHTS = "weights.safetensors"
+CHECKPOINTS = "checkpoints"
 _LONGEST_LABEL = 200  # bytes of the 255 that a file's name may have: a number follows
 
 
@@ -47,7 +52,7 @@ class RunFolder:
     """A run folder in the making."""
 
     aside: Path
-    """Where files are written until the run is whole."""
+    """Where files are written until the run has its name."""
     out: Path | None
     """Its final name; None for the next free one in runs/."""
     label: str
@@ -116,14 +121,26 @@ def data_digest(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def write_config(folder: Path, config: TrainConfig, about: Description, data_sha256: str, **facts: Any) -> None:
-    """Write `config.json`: settings, what the data is, versions and devices it ran with, and digests."""
+class RunConfig(NamedTuple):
+    """What `config.json` says of a run."""
+
+    config: TrainConfig
+    options: dict[str, Any]  # of those in `TrainOptions` that are kept
+    about: Description
+    data_sha256: str
+    run: str  # its own name among all runs, which its weights and checkpoints have in them
+    facts: dict[str, Any]  # of a run that has ended: figures, seconds
+
+
+def write_config(folder: Path, run: RunConfig) -> None:
+    """Write `config.json`: settings, what the data is, and the versions and devices that the run had."""
     content = {
-        "config": settings_of(config),
-        "data": dataclasses.asdict(about),
-        "data_sha256": data_sha256,
-        **facts,
-        "weights_sha256": _digest(folder / WEIGHTS),
+        "config": settings_of(run.config),
+        "options": run.options,
+        "data": dataclasses.asdict(run.about),
+        "data_sha256": run.data_sha256,
+        "run": run.run,
+        **run.facts,
     }
     write_json(folder / "config.json", content)
 
@@ -140,36 +157,37 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that says as well with which versions, and on what, it was made."""
-    packages = ("jaxnn", "jax", "jaxlib", "numpy", "optax")
-    versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
-    devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
-    path.write_text(json.dumps({**content, "versions": versions, "devices": devices}, indent=2) + "\n")
+    content = {**content, "versions": versions(), "devices": describe_devices()}
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_config(folder: Path) -> tuple[TrainConfig, Description, str]:
-    """Read the settings of a run, what its data was and its digest, after a look at that of the weights.
+def read_config(folder: Path) -> RunConfig:
+    """Read what a run was told, and what its data was.
 
     Raises:
-        ValueError: there is no run in the folder, or its config or weights are damaged.
+        ValueError: there is no run in the folder, or its config is damaged.
     """
     path = folder / "config.json"
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict) or not isinstance(content["config"], dict):
             raise TypeError("it holds no settings")
-        config, about = from_json(content["config"]), _description(content["data"])
-        data_sha256, expected = content["data_sha256"], content["weights_sha256"]
+        known = {name: content.pop(name) for name in ("config", "options", "data", "data_sha256", "run")}
+        for name in ("versions", "devices"):
+            del content[name]
+        return RunConfig(
+            from_json(known["config"]),
+            dict(known["options"]),
+            _description(known["data"]),
+            str(known["data_sha256"]),
+            str(known["run"]),
+            content,
+        )
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run: there is no config.json in it") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be used ({type(error).__name__}: {error})") from None
-    try:
-        digest = _digest(folder / WEIGHTS)
-    except OSError as error:
-        raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error.strerror})") from None
-    if digest != expected:
-        raise ValueError(f"{folder / WEIGHTS}: is damaged: its SHA-256 is not the one in config.json")
-    return config, about, data_sha256
 
 
 def _description(values: dict[str, Any]) -> Description:
@@ -181,22 +199,64 @@ def _description(values: dict[str, Any]) -> Description:
     return about
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+class MetricsLog:
+    """`metrics.csv`, a row for each epoch as it ends; what cannot be written to it does not stop a training."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self._path = folder / "metrics.csv"
+        self._steps = steps  # of an epoch
+        self._begun = self._failed = False
+
+    def __call__(self, report: EpochReport) -> None:
+        """Write the row of an epoch."""
+        try:
+            if not self._begun:
+                self._begin(report)
+            with self._path.open("a", newline="") as file:
+                csv.writer(file).writerow(_row(report.epoch, self._steps, report.loss, report.train, report.validation))
+        except OSError as error:
+            if not self._failed:
+                complain(f"{self._path}: cannot be written ({error.strerror}); the run goes on without this log")
+            self._failed = True
+
+    def _begin(self, first: EpochReport) -> None:
+        """Keep the rows of a run that goes on, up to where it does."""
+        header = _header(first.train, first.validation)
+        kept: list[list[str]] = []
+        with contextlib.suppress(OSError, ValueError, csv.Error):
+            old_header, *rows = csv.reader(self._path.read_text().splitlines())
+            if old_header == header:
+                kept = [row for row in rows if row and int(row[0]) < first.epoch]
+        with write_aside(self._path) as aside, aside.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *kept])
+        self._begun = True
 
 
-def write_metrics(folder: Path, history: History) -> None:
-    """Write `metrics.csv`, a row for each epoch; its loss is the mean over the epoch's steps."""
-    measured = {f"train_{name}": values for name, values in history.train.items()}
-    measured |= {f"validation_{name}": values for name, values in history.validation.items()}
-    epochs = len(next(iter(measured.values())))
-    loss = np.asarray(history.loss).reshape(epochs, -1)
-    with (folder / "metrics.csv").open("w", newline="") as file:
+def write_metrics(folder: Path, history: History, steps: int) -> None:
+    """Write all of `metrics.csv`, of epochs of so many steps; the loss is the mean over them."""
+    finished = len(next(iter(history.validation.values())))
+    with write_aside(folder / "metrics.csv") as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["epoch", "step", "loss", *measured])
-        for epoch in range(epochs):
-            figures = [loss[epoch].mean(), *(values[epoch] for values in measured.values())]
-            writer.writerow([epoch + 1, (epoch + 1) * loss.shape[1], *(f"{value:.6g}" for value in figures)])
+        writer.writerow(_header(history.train, history.validation))
+        for epoch in range(finished):
+            loss = np.asarray(history.loss[epoch * steps : (epoch + 1) * steps]).mean()
+            figures = ({name: values[epoch] for name, values in part.items()} for part in history[1:])
+            writer.writerow(_row(epoch + 1, steps, loss, *figures))
+
+
+def _header(train: Iterable[str], validation: Iterable[str]) -> list[str]:
+    return [
+        "epoch",
+        "step",
+        "loss",
+        *(f"train_{name}" for name in train),
+        *(f"validation_{name}" for name in validation),
+    ]
+
+
+def _row(epoch: int, steps: int, loss: Any, *parts: dict[str, Any]) -> list[Any]:
+    figures = [loss, *(value for part in parts for value in part.values())]
+    return [epoch, epoch * steps, *(f"{value:.6g}" for value in figures)]
 
 
 def _fresh(parent: Path, label: str) -> Iterator[Path]:

@@ -1,27 +1,33 @@
 """The host loop: the same arithmetic as `fit`, an epoch at a time, for people rather than programs."""
 
 import contextlib
-import functools
+import hashlib
+import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxnn import hosts
-from jaxnn._checks import check_batch_size
-from jaxnn.data.dataset import DataError
+from jaxnn._checks import check_batch_size, check_callable, check_choice
+from jaxnn.checkpoint import Checkpoint
+from jaxnn.checkpoint_folder import Checkpoints, Keeper
 from jaxnn.data.streaming import Stream
+from jaxnn.divergence import DivergedError, SlowedState, slowed
 from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, evaluate, means_of_batch
-from jaxnn.interrupts import is_ready, noted_interrupts, wait
+from jaxnn.host_loop import EpochReport, HostLoop, Mark, OnDivergence, Plan, Reached, Waiting
+from jaxnn.interrupts import noted_interrupts, wait
 from jaxnn.layers import Layer, ModelState, Params
-from jaxnn.programs import Arithmetic, Learned, compile_on_one, compile_split
+from jaxnn.programs import Arithmetic, Learned, compile_on_one, compile_split, draw_order
 from jaxnn.sampling import Sampling
+from jaxnn.sharding import number_of_parts
 from jaxnn.stream_programs import Feeder, Order, compile_streamed, sample
 from jaxnn.training import (
     Augment,
@@ -30,31 +36,16 @@ from jaxnn.training import (
     TrainState,
     check_run,
     init_state,
+    objective_of_step,
+    split_by_purpose,
     train_epoch,
     train_step,
 )
+from jaxnn.versions import describe_devices, versions
 
 __all__ = ["DivergedError", "EpochReport", "RunResult", "train"]
 
-
-# Between XLA's complaint and the news that a process is gone.
-SECONDS_TO_KNOW = 2
-
-
-class DivergedError(RuntimeError):
-    """The loss of a run is no longer a number."""
-
-
-class EpochReport(NamedTuple):
-    """What is told after each epoch."""
-
-    epoch: int  # finished, from 1
-    epochs: int
-    loss: float  # mean over the epoch's steps
-    train: dict[str, float]
-    validation: dict[str, float]
-    examples_per_second: float
-    seconds_left: float
+_MOST_HASHED = 1000  # examples that stand for all
 
 
 class RunResult(NamedTuple):
@@ -63,11 +54,11 @@ class RunResult(NamedTuple):
     params: Params
     model_state: ModelState
     opt_state: PyTree
-    history: History  # of the finished epochs, as NumPy arrays
+    history: History  # NumPy arrays: the loss of every step, the metrics of the finished epochs
     epochs: int  # finished
-    interrupted: bool  # by Ctrl-C or the loss of another process, before the last epoch
+    interrupted: str | None  # by what, before the last epoch: Ctrl-C, SIGTERM, the loss of another process
     compile_seconds: float
-    run_seconds: float
+    run_seconds: float  # those before it was continued included
 
 
 def train(
@@ -88,13 +79,30 @@ def train(
     augment: Augment | None = None,
     batch_sharding: NamedSharding | None = None,
     report: Callable[[EpochReport], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_divergence: OnDivergence = "stop",
+    debug_nans: bool = False,
+    warn: Callable[[str], object] = warnings.warn,
 ) -> RunResult:
     """Train a model from the host, an epoch at a time.
 
     The arguments are those of `fit`, and so are the numbers, to rounding: the same keys draw the same weights and
     batches. Every epoch runs the same compiled program, so a run equals itself bit for bit. While an epoch
-    trains, the one before it is measured and given to `report`, and Ctrl-C is heard: it ends the run with what
-    the finished epochs have learned.
+    trains, the one before it is measured and given to `report`.
+
+    An epoch of more than a few seconds is cut into chunks, by its arithmetic, so always the same ones. Ctrl-C and
+    SIGTERM end the run after the current chunk, with what has been learned until then; a second Ctrl-C ends it at once.
+
+    With `checkpoints` all that the run is made of is saved beside training, and a run that was interrupted, killed, or
+    lost its machine goes on to the same bits: the same arguments with `Checkpoints(folder, resume=True)`, on the same
+    kind of machine, with as many devices and the same versions. `epochs` may be others.
+
+    A loss, or something learned, that becomes NaN or infinite ends the run after the chunk, and the steps of the chunk
+    are taken again one by one to say where it began. `on_divergence="restore"` goes back instead to the end of the
+    last good epoch, with a third of the learning rate, five times at most; what is saved then are ends of epochs alone.
+    "ignore" looks at nothing. `debug_nans` takes the step that failed by single operations, and names the first that
+    makes NaN or infinity. `warn` is told, in a sentence, what went wrong and did not end the run: a full disk, a
+    damaged checkpoint, other versions than before, a way back.
 
     `train` and `validation` may each be a `Stream` instead, for data that does not fit in memory: the numbers are
     the same again. A compiled step is then called batch by batch while the next ones are read. Each epoch reads the
@@ -110,9 +118,9 @@ def train(
     Raises:
         TypeError, ValueError: arguments that do not fit, before any work but the reading of a stream's first example.
         DataError: an example of a stream cannot be read, or takes too long; the stream is closed.
-        DivergedError: the loss became NaN or infinite.
-        KeyboardInterrupt: Ctrl-C before the first epoch was finished.
-        PeerLostError: another process is gone, before the first epoch was finished.
+        DivergedError: the loss, or what was learned, became NaN or infinite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM before the first chunk was finished, or a second Ctrl-C.
+        PeerLostError: another process is gone, before the first chunk was finished.
 
     >>> import jax, jaxnn as nn
     >>> from jaxnn import runner
@@ -125,8 +133,9 @@ def train(
     1 True
     2 True
     >>> print(result.epochs, result.interrupted)
-    2 False
+    2 None
     """
+    _check_options(checkpoints, on_divergence, warn)
     if isinstance(train, Stream):
         check_batch_size(batch_size, len(train))
     train_sample = sample(train, batch_size)
@@ -148,10 +157,19 @@ def train(
         batch_sharding=batch_sharding,
     )
 
+    if checkpoints is not None and checkpoints.best is not None:
+        part, _, name = checkpoints.best.partition("/")
+        of_part = [*metrics] if part == "train" else [] if validation is None else ["loss", *metrics]
+        check_choice("metric for checkpoints.best", name, of_part)
+    examples = len(train) if isinstance(train, Stream) else len(train[0])
+    steps = examples // batch_size
+
     def start(key: PRNGKeyArray) -> TrainState:
         return init_state(model, optimizer, train_sample[0].shape[1:], key)
 
-    def one_step(state: TrainState, x: Array, y: Array) -> tuple[TrainState, Array]:
+    def one_step(
+        state: TrainState, x: Array, y: Array, batch_sharding: NamedSharding | None = batch_sharding
+    ) -> tuple[TrainState, Array]:
         return train_step(
             model,
             loss,
@@ -165,7 +183,12 @@ def train(
             batch_sharding=batch_sharding,
         )
 
-    def one_epoch(state: TrainState, train: Examples) -> tuple[TrainState, Array]:
+    def gradient_step(state: TrainState, x: Array, y: Array) -> tuple[TrainState, Array, PyTree]:
+        objective = objective_of_step(model, loss, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment)
+        grads, _ = jax.grad(objective, has_aux=True)(state.params)
+        return *one_step(state, x, y, None), grads
+
+    def some_steps(state: TrainState, train: Examples, steps: int | None) -> tuple[TrainState, Array]:
         return train_epoch(
             model,
             loss,
@@ -178,6 +201,7 @@ def train(
             penalty=penalty,
             preprocess=preprocess,
             augment=augment,
+            steps=steps,
         )
 
     def means(metrics: Metrics, learned: Learned, examples: Examples) -> dict[str, Array]:
@@ -188,125 +212,173 @@ def train(
     def infer(learned: Learned, x: Array) -> Array:
         return model.apply(*learned, x if preprocess is None else preprocess(x), training=False)[0]
 
-    with noted_interrupts() as heard, hosts.loss_heard(heard), contextlib.ExitStack() as opened:
+    def batches(state: TrainState, step: int, count: int) -> Iterator[Examples]:
+        order_key = split_by_purpose(state.key).data if data_key is None else data_key
+        order = np.asarray(draw_order(order_key, step // steps, examples, batch_size, sampling))
+        order = order[step % steps : step % steps + count]
+        if isinstance(train, Stream):
+            with train.read(order, len(order)) as read:
+                yield from read
+        else:
+            yield from ((train[0][index], train[1][index]) for index in order)
+
+    gone = threading.Event()  # another process
+    with noted_interrupts() as heard, hosts.loss_heard(gone), contextlib.ExitStack() as opened:
         began = time.perf_counter()
 
-        def wait_for(values: Any) -> None:
+        def wait_until(values: Any, gives_up: Callable[[], bool]) -> bool:
             with contextlib.nullcontext() if batch_sharding is None else hosts.waiting():
-                wait(values, heard)
+                return wait(values, gone, gives_up)
 
-        arithmetic = Arithmetic(start, one_step, one_epoch, means, infer, metrics, {"loss": loss, **metrics})
+        def wait_for(values: Any) -> None:
+            wait_until(values, lambda: False)
+
+        keeper = restored = None
+        run: dict[str, Any] = {}
+        if checkpoints is not None:
+            run = _what_began(train, examples, batch_size, sampling, key, data_key)
+            keeper = opened.enter_context(Keeper(checkpoints, warn).opened())
+            restored = keeper.restore(jax.eval_shape(start, key), run)
+        place = {"versions": versions(), "devices": describe_devices(), "parts": number_of_parts(batch_sharding)}
+        factor = 1.0
+        if restored is not None:
+            _check_restored(restored, epochs, steps, place, warn)
+            factor = restored.about["factor"]
+        is_slowed = on_divergence == "restore" or factor != 1.0
+        if is_slowed:
+            optimizer = slowed(optimizer, factor)
+        begun = None if restored is None else _with_factor(restored.state, factor if is_slowed else None)
+
+        arithmetic = Arithmetic(start, one_step, some_steps, means, infer, metrics, {"loss": loss, **metrics})
         if isinstance(train, Stream) or isinstance(validation, Stream):
             programs = compile_streamed(
                 arithmetic,
                 key,
+                begun,
+                0 if restored is None else restored.about["measured"],
                 train,
                 validation,
                 Order(epochs, batch_size, data_key, sampling),
                 opened,
-                Feeder(wait_for, heard),
-                functools.partial(_check_loss, epochs=epochs),
+                Feeder(wait_for, threading.Event() if jax.process_count() > 1 else heard, gone),
+                lambda loss: on_divergence == "ignore" or bool(np.isfinite(loss)),
                 batch_sharding,
             )
         elif batch_sharding is not None:
-            programs = compile_split(arithmetic, key, train, validation, batch_size, data_key, sampling, batch_sharding)
+            programs = compile_split(
+                arithmetic, key, begun, train, validation, batch_size, data_key, sampling, batch_sharding
+            )
         else:
-            programs = compile_on_one(arithmetic, key, train, validation)
-        state = programs.start()
+            programs = compile_on_one(arithmetic, key, begun, train, validation, batch_size)
         compile_seconds = time.perf_counter() - began
 
-        # The states are not donated: when Ctrl-C cuts an epoch off, the one before it is still there.
-        reached = state
-        finished: list[History] = []
-        in_flight: deque[tuple[TrainState, History]] = deque()
+        seconds_before = 0.0 if restored is None else restored.about["seconds"]
 
-        def settle() -> None:
-            wait_for(in_flight[0][1])
-            keep()
+        def snapshot(mark: Mark, history: History, score: float | None, seconds: float) -> Checkpoint:
+            state = jax.tree.map(_on_host, mark.state)
+            about = {
+                "steps": steps,  # of an epoch
+                "epoch": mark.step // steps,
+                "batch": mark.step % steps,  # the next one of the epoch
+                "measured": mark.epochs,
+                "restored": mark.restored,
+                "factor": float(state.opt_state.factor) if is_slowed else 1.0,
+                "is_finite": mark.is_finite,
+                "score": score,
+                "seconds": seconds_before + seconds,
+                "run": run,
+                **place,
+                "config": {} if checkpoints is None else checkpoints.config,
+            }
+            beside = None if checkpoints is None else checkpoints.beside
+            return Checkpoint(_with_factor(state, None), history, beside, about)
 
-        def keep() -> None:
-            nonlocal reached
-            next_state, history = in_flight.popleft()
-            history = jax.tree.map(np.asarray, history)
-            _check_losses(history, len(finished), epochs)
-            reached = next_state
-            finished.append(history)
-            if report is not None:
-                report(_report(finished, epochs, batch_size, time.perf_counter() - began))
-
-        interrupted = False
-        began = time.perf_counter()
-        try:
-            for _ in range(epochs):
-                state, losses = programs.epoch(state)
-                in_flight.append((state, History(losses, *programs.measured(state))))
-                if len(in_flight) == programs.in_flight:
-                    settle()
-            while in_flight:
-                settle()
-        except (DivergedError, DataError):
-            raise
-        except (KeyboardInterrupt, Exception) as error:
-            # What XLA says when another process ends may come before that is known.
-            lost = hosts.lost(within=0 if isinstance(error, KeyboardInterrupt) else SECONDS_TO_KNOW)
-            # An epoch that was over before, perhaps why the other process ended: what diverges does in all.
-            with contextlib.suppress(jax.errors.JaxRuntimeError):
-                while lost is not None and in_flight and is_ready(in_flight[0][1]):
-                    keep()
-            if lost is not None and not finished:
-                raise lost from None
-            if not finished or (lost is None and not isinstance(error, KeyboardInterrupt)):
-                raise
-            interrupted = len(finished) < epochs
-    run_seconds = time.perf_counter() - began
-    learned = reached.params, reached.model_state, reached.opt_state
+        plan = Plan(epochs, steps, batch_size, on_divergence, debug_nans, gradient_step, batches, report, warn)
+        reached = Reached(programs.first, restored)
+        loop = HostLoop(programs, plan, Waiting(heard, wait_for, wait_until), reached, keeper, snapshot)
+        del restored, begun
+        interrupted = loop.run()
+    state = reached.mark.state
+    learned = state.params, state.model_state, _with_factor(state, None).opt_state
     if batch_sharding is not None:
         # Arrays over several hosts would go with no others.
         learned = jax.tree.map(lambda leaf: leaf.addressable_data(0), learned)
     return RunResult(
         *learned,
-        _join(finished),
-        len(finished),
+        reached.history(reached.mark),
+        reached.mark.epochs,
         interrupted,
         compile_seconds,
-        run_seconds,
+        seconds_before + loop.seconds,
     )
 
 
-def _check_losses(history: History, epochs_before: int, epochs: int) -> None:
-    steps = len(history.loss)
-    bad = ~np.isfinite(history.loss)
-    if bad.any():
-        step = int(np.argmax(bad))
-        _check_loss(history.loss[step], epochs_before * steps + step, steps, epochs)
-    if not np.isfinite(history.validation.get("loss", 0.0)):
-        raise _diverged(f"the validation loss became {history.validation['loss']}", epochs_before + 1, epochs)
+def _check_options(checkpoints: Any, on_divergence: Any, warn: Any) -> None:
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        raise TypeError(f"checkpoints must be Checkpoints(folder, …); got {type(checkpoints).__name__}")
+    check_choice("on_divergence", on_divergence, get_args(OnDivergence))
+    check_callable("warn", warn, "(sentence) -> None")
 
 
-def _check_loss(loss: Any, step: int, steps: int, epochs: int) -> None:
-    """Refuse a loss that is no number; `step` counts from 0 through epochs of `steps`."""
-    if not np.isfinite(loss):
-        raise _diverged(f"the loss became {loss} at step {step + 1}", step // steps + 1, epochs)
+def _what_began(
+    train: Examples | Stream,
+    examples: int,
+    batch_size: int,
+    sampling: Sampling,
+    key: PRNGKeyArray,
+    data_key: PRNGKeyArray | None,
+) -> dict[str, Any]:
+    """What a run must have in common with its checkpoint, to be the same run: the data by a sample of it."""
+
+    def words(key: PRNGKeyArray | None) -> str | None:
+        if key is None:
+            return None
+        is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(key) if is_typed else key).tobytes().hex()
+
+    digest = hashlib.sha256()
+    parts = train.example if isinstance(train, Stream) else train
+    for part in parts:
+        some = np.unique(np.linspace(0, len(part) - 1, _MOST_HASHED).astype(int))
+        digest.update(f"{part.dtype}{part.shape[1:]}".encode())
+        digest.update(np.ascontiguousarray(part[some]).tobytes())
+    return {
+        "number of examples": examples,
+        "batch_size": batch_size,
+        "sampling": sampling,
+        "key": words(key),
+        "data_key": words(data_key),
+        "digest of the data": digest.hexdigest()[:16],
+    }
 
 
-def _diverged(what: str, epoch: int, epochs: int) -> DivergedError:
-    return DivergedError(f"{what} (epoch {epoch} of {epochs}): a smaller learning rate is the usual remedy")
+def _check_restored(
+    restored: Checkpoint, epochs: int, steps: int, place: dict[str, Any], warn: Callable[[str], object]
+) -> None:
+    """Refuse to go on to an earlier epoch; say what may make the last bits differ."""
+    about = restored.about
+    if int(restored.state.step) > epochs * steps:
+        raise ValueError(f"epochs is {epochs}, but the run is in epoch {about['epoch'] + 1} already")
+    changes = [
+        f"{name} {about['versions'].get(name)}, now {version}"
+        for name, version in place["versions"].items()
+        if about["versions"].get(name) != version
+    ]
+    for name in ("devices", "parts"):
+        if about[name] != place[name]:
+            changes.append(f"{name} {about[name]}, now {place[name]}")
+    if changes:
+        warn(f"the run was saved with {'; '.join(changes)}: from here on its last bits may be others")
 
 
-def _report(finished: list[History], epochs: int, batch_size: int, seconds: float) -> EpochReport:
-    last = finished[-1]
-    per_epoch = seconds / len(finished)
-    return EpochReport(
-        epoch=len(finished),
-        epochs=epochs,
-        loss=float(last.loss.mean()),
-        train={name: float(value) for name, value in last.train.items()},
-        validation={name: float(value) for name, value in last.validation.items()},
-        examples_per_second=len(last.loss) * batch_size / per_epoch,
-        seconds_left=per_epoch * (epochs - len(finished)),
-    )
+def _with_factor(state: TrainState, factor: float | None) -> TrainState:
+    """The state with its optimizer's slowed by such a factor; None takes the factor away."""
+    inner = state.opt_state.inner if isinstance(state.opt_state, SlowedState) else state.opt_state
+    return state._replace(opt_state=inner if factor is None else SlowedState(jnp.asarray(factor, jnp.float32), inner))
 
 
-def _join(finished: list[History]) -> History:
-    history: History = jax.tree.map(lambda *epochs: np.stack(epochs), *finished)
-    return history._replace(loss=history.loss.reshape(-1))
+def _on_host(leaf: Any) -> Any:
+    """An array as NumPy has it; a PRNG key as it is."""
+    if isinstance(leaf, jax.Array):
+        leaf = leaf.addressable_data(0)
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)

@@ -26,10 +26,11 @@ from jaxnn.presets import build_model
 from jaxnn.progress import format_seconds
 from jaxnn.random_search import SearchResult, random_search
 from jaxnn.run_folder import create, data_digest, settings_of, write_json
+from jaxnn.run_report import describe_targets
 from jaxnn.sampling import Sampling
 from jaxnn.search_options import SearchConfig, check_search, resolve_search, resolve_trial
 from jaxnn.terminal import FAILED, INTERRUPTED, complain
-from jaxnn.train_command import check_alike, check_data, describe_targets, devices_of, join
+from jaxnn.train_command import check_alike, check_data, devices_of, join
 from jaxnn.training import init_state, train_epoch
 
 __all__ = ["run"]

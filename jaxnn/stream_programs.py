@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import itertools
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,21 +14,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxnn import hosts
 from jaxnn.data.batching import Index
 from jaxnn.data.dataset import Dataset
 from jaxnn.data.streaming import Stream, StreamIterator
+from jaxnn.divergence import all_finite
 from jaxnn.evaluation import Examples, Metrics
 from jaxnn.programs import (
     Arithmetic,
+    Chunk,
     Learned,
     Measured,
     Programs,
+    RunChunk,
+    choose_chunk,
+    compile_chunks,
     draw_order,
     on_device,
-    split_epoch,
+    split_chunks,
     split_means,
 )
 from jaxnn.sampling import Sampling
@@ -39,6 +46,8 @@ __all__ = ["Feeder", "Order", "compile_streamed", "sample"]
 STEPS_IN_FLIGHT = 4
 # How long a wait for data may be deaf to Ctrl-C.
 SECONDS_DEAF = 0.05
+# After which a chunk ends, however slowly its data is read.
+SECONDS_OF_READING = 10.0
 
 
 class Order(NamedTuple):
@@ -49,22 +58,23 @@ class Order(NamedTuple):
     data_key: PRNGKeyArray | None  # None until the run's state is there to take it from
     sampling: Sampling
 
-    def of_training(self, examples: int, *, measured: bool) -> Iterator[Index]:
-        """Each epoch's batches, and where it is `measured` all examples once more.
+    def of_training(self, examples: int, start: int = 0, *, measured: bool) -> Iterator[Index]:
+        """Each epoch's batches, and where it is `measured` all examples once more; `start` batches are left out.
 
         The order of an epoch is drawn while the one before it is read: of many millions of examples it takes as long.
         """
+        first, passed = divmod(start, len(self.training_sizes(examples, measured=measured)))
 
         def draw(epoch: int) -> Array:
             assert self.data_key is not None
             return draw_order(self.data_key, epoch, examples, self.batch_size, self.sampling)
 
         # Now, and so compiled in this thread: one that reads must be able to end soon.
-        first = draw(0)
+        first_drawn = draw(first)
 
         def batches() -> Iterator[Index]:
-            drawn = first
-            for epoch in range(self.epochs):
+            drawn = first_drawn
+            for epoch in range(first, self.epochs):
                 order = np.asarray(drawn)
                 if epoch + 1 < self.epochs:
                     drawn = draw(epoch + 1)  # JAX does not wait for it
@@ -72,12 +82,17 @@ class Order(NamedTuple):
                 if measured:
                     yield from self.of_pass(examples)
 
-        return batches()
+        return itertools.islice(batches(), passed, None)
 
-    def of_measuring(self, examples: int) -> Iterator[Index]:
-        """A pass after each epoch."""
-        for _ in range(self.epochs):
-            yield from self.of_pass(examples)
+    def training_sizes(self, examples: int, *, measured: bool) -> list[int]:
+        """How many examples each batch of an epoch has, that of the pass that measures included."""
+        return [self.batch_size] * (examples // self.batch_size) + (self.pass_sizes(examples) if measured else [])
+
+    def of_measuring(self, examples: int, start: int = 0) -> Iterator[Index]:
+        """A pass after each epoch; `start` batches are left out."""
+        first, passed = divmod(start, len(self.pass_sizes(examples)))
+        passes = itertools.chain.from_iterable(self.of_pass(examples) for _ in range(first, self.epochs))
+        return itertools.islice(passes, passed, None)
 
     def of_pass(self, examples: int) -> Iterator[Index]:
         """All examples in order; the last batch may be smaller."""
@@ -91,36 +106,66 @@ class Order(NamedTuple):
 
 
 class Feeder(NamedTuple):
-    """How the host waits, and Ctrl-C is heard while it does."""
+    """How the host waits, and what ends the wait."""
 
     wait: Callable[[Any], None]  # for what is computed
-    heard: threading.Event  # Ctrl-C
+    heard: threading.Event  # Ctrl-C or SIGTERM; not where many processes must take the same steps
+    gone: threading.Event  # another process
 
     def feed(
         self,
         batches: StreamIterator,
         count: int,
         call: Callable[[Any, Any], Any],
-        settle: Callable[[Any], None],
-    ) -> None:
-        """Call a compiled program with so many batches, a few calls ahead of its results, which `settle` gets."""
-        in_flight: deque[Any] = deque()
+        settle: Callable[[Any], bool],
+        seconds: float = math.inf,
+    ) -> int:
+        """Call a compiled program with so many batches, a few calls ahead of its results, which `settle` gets.
 
-        def settle_one() -> None:
+        It ends early when a signal is heard, after so many seconds, or when `settle` is False. Returns how many batches
+        it was called with.
+        """
+        in_flight: deque[Any] = deque()
+        until = time.monotonic() + seconds
+        goes_on, fed = True, 0
+
+        def settle_one() -> bool:
             result = in_flight.popleft()
             self.wait(result)
-            settle(result)
+            return settle(result)
 
-        for _ in range(count):
-            while not batches.ready(within=SECONDS_DEAF) and not self.heard.is_set():
-                pass
-            if self.heard.is_set():
+        while goes_on and fed < count and not self.heard.is_set() and time.monotonic() < until:
+            if self.gone.is_set():
                 raise KeyboardInterrupt
+            if not batches.ready(within=SECONDS_DEAF):
+                continue
             in_flight.append(hosts.call(call, *next(batches)))
+            fed += 1
             if len(in_flight) == STEPS_IN_FLIGHT:
-                settle_one()
+                goes_on = settle_one()
         while in_flight:
-            settle_one()
+            goes_on = settle_one() and goes_on
+        return fed
+
+
+class Reader:
+    """The batches of a run that come from a stream, from wherever they are wanted."""
+
+    def __init__(self, start: Callable[[int], StreamIterator]) -> None:
+        self._start = start
+        self._batches: StreamIterator | None = None
+
+    def at(self, number: int) -> StreamIterator:
+        """Go on with this batch of the run, from 0."""
+        if self._batches is None or self._batches.batch != number:
+            self.close()
+            self._batches = self._start(number)
+        return self._batches
+
+    def close(self) -> None:
+        """End the reading."""
+        if self._batches is not None:
+            self._batches.close()
 
 
 def sample(data: Examples | Stream, size: int) -> Examples:
@@ -167,84 +212,116 @@ class Where(NamedTuple):
 def compile_streamed(
     arithmetic: Arithmetic,
     key: PRNGKeyArray,
+    restored: TrainState | None,
+    epochs_measured: int,
     train: Examples | Stream,
     validation: Examples | Stream | None,
     order: Order,
     opened: contextlib.ExitStack,
     feeder: Feeder,
-    check_loss: Callable[[Any, int, int], None],
+    goes_on: Callable[[Any], bool],
     batch_sharding: NamedSharding | None,
 ) -> Programs:
     """Compile a run of whose data at least one part is a stream; `opened` closes what is read from.
 
-    `check_loss` is told each loss, its step in the run, from 0, and how many steps an epoch has.
+    `goes_on` is told each loss: whether the steps after it are wanted.
     """
     where = Where(batch_sharding)
-    started = jax.jit(arithmetic.start).lower(key).compile()(key)
+    started = jax.jit(arithmetic.start).lower(key).compile()(key) if restored is None else restored
     if order.data_key is None:
         order = order._replace(data_key=split_by_purpose(started.key).data)
     first = where.put(started)
     learned: Learned = (first.params, first.model_state)
 
-    def read(stream: Stream, indices: Iterator[Index], sizes: list[int]) -> StreamIterator:
-        # Reading begins now, and goes on while the programs are compiled. `sizes` are those of an epoch's batches.
-        return opened.enter_context(
-            stream.read(
-                map(where.own, indices),
-                order.epochs * len(sizes),
+    def read(stream: Stream, order_from: Callable[[int], Iterator[Index]], sizes: list[int], number: int) -> Reader:
+        """Begin to read, and go on while the programs are compiled. `sizes` are those of an epoch's batches."""
+
+        def start(number: int) -> StreamIterator:
+            return stream.read(
+                map(where.own, order_from(number)),
+                order.epochs * len(sizes) - number,
                 labels_below=_labels_below(arithmetic.infer, learned, stream),
                 like=stream.example,
-                place=lambda number, rows: where.put_rows(rows, sizes[number % len(sizes)]),
+                place=lambda later, rows: where.put_rows(rows, sizes[(number + later) % len(sizes)]),
+                start=number,
             )
-        )
+
+        reader = Reader(start)
+        opened.callback(reader.close)
+        if number < order.epochs * len(sizes):
+            reader.at(number)
+        return reader
 
     def means_of(
-        data: Examples | Stream | None, batches: StreamIterator | None, metrics: Metrics
-    ) -> Callable[[Learned], dict[str, Any]]:
+        data: Examples | Stream | None, pass_of: Callable[[int], StreamIterator] | None, metrics: Metrics
+    ) -> Callable[[Learned, int], dict[str, Any] | None]:
         if data is None or not metrics:
-            return lambda learned: {}
+            return lambda learned, epoch: {}
         means = functools.partial(arithmetic.means, metrics)
         if isinstance(data, Stream):
-            assert batches is not None
-            return _means(means, learned, data, batches, order, where, feeder)
+            assert pass_of is not None
+            return _means(means, learned, data, pass_of, order, where, feeder)
         if batch_sharding is not None:
-            return split_means(arithmetic.means, learned, data, metrics, batch_sharding)()
+            split = split_means(arithmetic.means, learned, data, metrics, batch_sharding)()
+            return lambda learned, epoch: split(learned)
         in_memory = where.put(data)
         compiled = jax.jit(means).lower(learned, in_memory).compile()
-        return lambda learned: compiled(learned, in_memory)
+        return lambda learned, epoch: compiled(learned, in_memory)
 
-    epoch: Callable[[TrainState], tuple[TrainState, Any]]
-    train_batches = validation_batches = None
+    train_pass = validation_pass = None
     if isinstance(validation, Stream):
-        passes = order.of_measuring(len(validation))
-        validation_batches = read(validation, passes, order.pass_sizes(len(validation)))
+        passes = order.pass_sizes(len(validation))
+        of_measuring = functools.partial(order.of_measuring, len(validation))
+        validation_reader = read(validation, of_measuring, passes, epochs_measured * len(passes))
+
+        def validation_pass(epoch: int) -> StreamIterator:
+            return validation_reader.at(epoch * len(passes))
+
     if isinstance(train, Stream):
         steps = len(train) // order.batch_size
         measured = bool(arithmetic.train_metrics)
-        sizes = [order.batch_size] * steps + (order.pass_sizes(len(train)) if measured else [])
-        train_batches = read(train, order.of_training(len(train), measured=measured), sizes)
+        sizes = order.training_sizes(len(train), measured=measured)
+        of_training = functools.partial(order.of_training, len(train), measured=measured)
+
+        def number_of(step: int) -> int:
+            return step // steps * len(sizes) + step % steps
+
+        def train_pass(epoch: int) -> StreamIterator:
+            return train_reader.at(epoch * len(sizes) + steps)
+
+        begun = int(first.step)
+        is_measured = epochs_measured == begun // steps
+        train_reader = read(
+            train, of_training, sizes, number_of(begun) if is_measured else epochs_measured * len(sizes) + steps
+        )
         example = where.shapes(train, order.batch_size)
-        epoch = _epoch(arithmetic.step, first, example, train_batches, steps, where, feeder, check_loss)
+        chunk, chunk_steps = _chunk(
+            arithmetic.step,
+            first,
+            example,
+            lambda step: train_reader.at(number_of(step)),
+            steps,
+            where,
+            feeder,
+            goes_on,
+        )
     elif batch_sharding is not None:
         assert order.data_key is not None
-        epoch = split_epoch(
+        chunk, chunk_steps = split_chunks(
             arithmetic.step, first, train, order.batch_size, order.data_key, order.sampling, batch_sharding
         )()
     else:
-        data = where.put(train)
-        compiled_epoch = jax.jit(arithmetic.epoch).lower(first, data).compile()
+        chunk, chunk_steps = compile_chunks(arithmetic, first, where.put(train), order.batch_size)()
 
-        def epoch(state: TrainState) -> tuple[TrainState, Any]:
-            return compiled_epoch(state, data)
+    train_means = means_of(train, train_pass, arithmetic.train_metrics)
+    validation_means = means_of(validation, validation_pass, arithmetic.validation_metrics)
 
-    train_means = means_of(train, train_batches, arithmetic.train_metrics)
-    validation_means = means_of(validation, validation_batches, arithmetic.validation_metrics)
-
-    def measure_both(state: TrainState) -> Measured:
+    def measure_both(state: TrainState, epoch: int) -> Measured | None:
         learned = state.params, state.model_state
-        return train_means(learned), validation_means(learned)
+        on_train, on_validation = train_means(learned, epoch), validation_means(learned, epoch)
+        return None if on_train is None or on_validation is None else (on_train, on_validation)
 
-    return Programs(start=lambda: first, epoch=epoch, measured=measure_both, in_flight=1)
+    return Programs(first, chunk, chunk_steps, measure_both, reads=True)
 
 
 def _labels_below(infer: Callable[[Learned, Array], Array], learned: Learned, stream: Stream) -> int | None:
@@ -255,22 +332,25 @@ def _labels_below(infer: Callable[[Learned, Array], Array], learned: Learned, st
     return outputs.shape[1] if has_labels else None
 
 
-def _epoch(
+def _chunk(
     step: Callable[[TrainState, Array, Array], tuple[TrainState, Array]],
     state: TrainState,
     example: Any,
-    batches: StreamIterator,
+    batches_from: Callable[[int], StreamIterator],
     steps: int,
     where: Where,
     feeder: Feeder,
-    check_loss: Callable[[Any, int, int], None],
-) -> Callable[[TrainState], tuple[TrainState, Float[np.ndarray, " steps"]]]:
-    """Compile a step for such a state and such a batch; an epoch feeds it `steps` batches."""
-    compiled = where.jit(step, donate_argnums=0).lower(state, *example).compile()
-    numbers = itertools.count()
+    goes_on: Callable[[Any], bool],
+) -> tuple[RunChunk, int]:
+    """Compile a step for such a state and such a batch; a chunk feeds it batch by batch, of an epoch of `steps`."""
+    lowered = where.jit(step, donate_argnums=0).lower(state, *example)
+    chunk_steps = choose_chunk(lambda: lowered, state, example[0].shape, steps)
+    compiled = lowered.compile()
+    learned = state.params, state.model_state
+    is_finite = where.jit(all_finite).lower(learned).compile()
 
-    def epoch(state: TrainState) -> tuple[TrainState, Float[np.ndarray, " steps"]]:
-        # A step takes its state's memory; the copy leaves the epoch's first state as it is, for when Ctrl-C comes.
+    def chunk(state: TrainState, step: int, count: int) -> Chunk:
+        # A step takes its state's memory; the copy leaves the chunk's first state as it is, to go back to.
         state = jax.tree.map(jnp.copy, state)
         losses: list[np.ndarray] = []
 
@@ -279,37 +359,43 @@ def _epoch(
             state, loss = compiled(state, x, y)
             return loss
 
-        def settle(loss: Array) -> None:
+        def settle(loss: Array) -> bool:
             losses.append(np.asarray(loss))
-            check_loss(losses[-1], next(numbers), steps)
+            return goes_on(losses[-1])
 
-        feeder.feed(batches, steps, call, settle)
-        return state, np.stack(losses)
+        # Of one process the chunks may have any length: the steps are the same.
+        seconds = SECONDS_OF_READING if jax.process_count() == 1 else math.inf
+        feeder.feed(batches_from(step), count, call, settle, seconds)
+        if not losses:
+            return state, np.zeros(0, np.float32), True
+        return state, np.stack(losses), hosts.call(is_finite, (state.params, state.model_state))
 
-    return epoch
+    return chunk, chunk_steps
 
 
 def _means(
     means: Callable[[Learned, Examples], dict[str, Array]],
     learned: Learned,
     stream: Stream,
-    batches: StreamIterator,
+    pass_of: Callable[[int], StreamIterator],
     order: Order,
     where: Where,
     feeder: Feeder,
-) -> Callable[[Learned], dict[str, Any]]:
+) -> Callable[[Learned, int], dict[str, Any] | None]:
     """Compile the means of metrics over a batch; a pass over the stream weighs them by the examples they are of."""
     sizes = order.pass_sizes(len(stream))
     compiled = {size: where.jit(means).lower(learned, where.shapes(stream, size)).compile() for size in set(sizes)}
 
-    def over_the_stream(learned: Learned) -> dict[str, Any]:
+    def over_the_stream(learned: Learned, epoch: int) -> dict[str, Any] | None:
         parts: list[dict[str, np.ndarray]] = []
-        feeder.feed(
-            batches,
-            len(sizes),
-            lambda x, y: compiled[len(x)](learned, (x, y)),
-            lambda part: parts.append(jax.device_get(part)),
-        )
+
+        def settle(part: dict[str, Array]) -> bool:
+            parts.append(jax.device_get(part))
+            return True
+
+        fed = feeder.feed(pass_of(epoch), len(sizes), lambda x, y: compiled[len(x)](learned, (x, y)), settle)
+        if fed < len(sizes):
+            return None
         return {
             name: np.average([part[name] for part in parts], weights=sizes).astype(parts[0][name].dtype)
             for name in parts[0]

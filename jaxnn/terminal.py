@@ -1,12 +1,30 @@
 """What the command says when something is wrong, and the exit statuses that go with it."""
 
+import re
 import sys
+
+from jax.errors import JaxRuntimeError
 
 from jaxnn.data._files import printable
 
-__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "complain"]
+__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "TERMINATED", "complain", "sentence_of"]
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+
+def sentence_of(error: BaseException) -> str:
+    """What to say of an error.
+
+    >>> print(sentence_of(MemoryError()))
+    out of memory; a smaller --batch-size or a smaller model needs less
+    """
+    said = str(error)
+    is_full = isinstance(error, MemoryError) or (isinstance(error, JaxRuntimeError) and "RESOURCE_EXHAUSTED" in said)
+    if is_full:
+        asked = re.search(r"allocat\w* (?:\w+ )*?([\d.]+ ?[KMGT]?i?B|\d+ bytes)", said)
+        wanted = f": {asked[1]} could not be had" if asked else ""
+        return f"out of memory{wanted}; a smaller --batch-size or a smaller model needs less"
+    return said or type(error).__name__
 
 
 def complain(sentence: str) -> None:

@@ -1,15 +1,18 @@
 """`jaxnn train`: from data to a run folder."""
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib
 import shlex
+import shutil
 import signal
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -18,126 +21,279 @@ from jax.sharding import NamedSharding
 from rich.console import Console
 
 from jaxnn import data, hosts, runner
+from jaxnn.checkpoint_folder import Checkpoints, check_free, checkpoints_in
 from jaxnn.config import TrainConfig, build_optimizer, check_names, decouples, resolve
 from jaxnn.data._files import printable
 from jaxnn.data.description import Description
 from jaxnn.data_options import as_arguments, check_scaling, choose_scaling, fit_scaling, load_data
+from jaxnn.host_loop import EpochReport, OnDivergence
+from jaxnn.interrupts import Terminated
 from jaxnn.losses import l2_penalty
-from jaxnn.plotting import plot_history, save_figure
 from jaxnn.presets import build_model
 from jaxnn.progress import EpochProgress, format_seconds
-from jaxnn.run_folder import create, data_digest, write_config, write_metrics
+from jaxnn.run_folder import (
+    CHECKPOINTS,
+    MetricsLog,
+    RunConfig,
+    create,
+    data_digest,
+    read_config,
+    settings_of,
+    write_config,
+)
+from jaxnn.run_report import (
+    describe_data,
+    describe_method,
+    describe_model,
+    describe_targets,
+    next_steps,
+    verdict,
+    write_results,
+)
 from jaxnn.sampling import Sampling
 from jaxnn.sharding import data_parallel, number_of_parts
-from jaxnn.terminal import FAILED, INTERRUPTED, complain
-from jaxnn.trained import Trained, measure, save_trained
+from jaxnn.terminal import FAILED, INTERRUPTED, TERMINATED, complain, sentence_of
+from jaxnn.train_options import KEPT, TrainOptions, check_options, earlier, goes_on_with
+from jaxnn.trained import Trained, measure
+from jaxnn.training import Penalty
 
-__all__ = ["check_alike", "check_data", "describe_targets", "devices_of", "join", "run"]
+__all__ = ["check_alike", "check_data", "devices_of", "join", "run"]
 
 
-def run(config: TrainConfig, console: Console) -> int:
+class _Job(NamedTuple):
+    """All that a run begins with."""
+
+    config: TrainConfig  # resolved
+    splits: data.Splits
+    trained: Trained  # not yet: its shapes, and what was fitted to the data
+    digest: str
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        assert self.config.batch_size is not None
+        return len(self.splits.train.x) // self.config.batch_size
+
+
+def run(config: TrainOptions, console: Console) -> int:
     """Train, write the run folder, and return the exit status."""
     check_names(config)
+    check_options(config)
     writes, console = join(config, console)
     batch_sharding = _batch_sharding(config)
+    before = earlier(config)
+    began = None if before is None else read_config(before)
+    if began is not None and config.resume is not None:
+        goes_on_with(config, began.config, config.resume)
     label = f"{data.name_of(config.dataset)}-{config.model}"
-    with create(config.out, label) if writes else contextlib.nullcontext() as folder:
-        splits, about = load_data(config.dataset, config)
-        check_scaling(config.scaling, np.asarray(splits.train.x), config.dataset)
-        check_data(config, splits, about, console)
-        is_path = data.by_name(config.dataset) is None
-        dataset = str(Path(config.dataset).expanduser().absolute()) if is_path else config.dataset
-        scaling = config.scaling or choose_scaling(np.asarray(splits.train.x), about)
-        devices = number_of_parts(batch_sharding)
-        if devices > len(splits.train.x):
-            raise ValueError(
-                f"{devices} devices cannot share batches of {len(splits.train.x)} training examples; "
-                "use fewer --devices"
-            )
-        config = resolve(replace(config, dataset=dataset, scaling=scaling), len(splits.train.x), devices)
-        assert config.epochs is not None and config.batch_size is not None
-        model = build_model(config, about.outputs)
-        params, model_state = jax.eval_shape(lambda key: model.init(key, about.shape)[:2], jax.random.key(0))
-        trained = Trained(
-            about,
-            model,
-            params,
-            model_state,
-            scale=fit_scaling(scaling, np.asarray(splits.train.x)),
-            targets=data.standardize(splits.train.y) if about.targets else None,
-        )
-        objective = trained.objective
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-        sizes = " / ".join(f"{len(part.x):,}" for part in splits)
-        console.print(
-            f"data    {printable(about.name)}: {about.title}, {describe_targets(about)}; "
-            f"{sizes} for training / validation / test"
-        )
-        console.print(f"model   {config.model}: {_describe_model(config)}, {parameters:,} parameters")
-        console.print(
-            f"method  {_describe_method(config)}, scaling {scaling}, {config.epochs} epochs of "
-            f"{len(splits.train.x) // config.batch_size} steps, batches of {config.batch_size}; "
-            f"{_describe_devices(devices)}"
-        )
-        digest = data_digest(splits)
+    with create(config.out, label) if writes and config.resume is None else contextlib.nullcontext() as folder:
+        job = _prepare(config, batch_sharding, console)
+        if began is not None:
+            _check_earlier(config, job, began)
         if config.coordinator is not None:
-            check_alike(config, digest)
-        # Its import takes as long as drawing: done while XLA compiles, it costs nothing.
-        threading.Thread(target=importlib.import_module, args=("matplotlib.figure",), daemon=True).start()
-        with EpochProgress(config.epochs, console) as progress:
+            check_alike(config, job.digest)
+        options = {name: getattr(config, name) for name in KEPT}
+        facts = {} if began is None or config.resume is None else began.facts
+        name = uuid.uuid4().hex if began is None or config.resume is None else began.run
+        kept = RunConfig(job.config, options, job.trained.about, job.digest, name, facts)
+        if folder is not None:
+            write_config(folder.aside, kept)
+            final = folder.finish()
+        else:
+            final = config.resume or Path()
+            if writes:
+                write_config(final, kept)
+        with _removed_if_nothing_is_saved(final) if folder is not None else contextlib.nullcontext():
+            return _train(config, job, kept, final, batch_sharding, writes, console)
+
+
+def _prepare(config: TrainOptions, batch_sharding: NamedSharding | None, console: Console) -> _Job:
+    """Read and check the data, fill in the settings, and say what will be trained."""
+    splits, about = load_data(config.dataset, config)
+    check_scaling(config.scaling, np.asarray(splits.train.x), config.dataset)
+    check_data(config, splits, about, console)
+    is_path = data.by_name(config.dataset) is None
+    dataset = str(Path(config.dataset).expanduser().absolute()) if is_path else config.dataset
+    scaling = config.scaling or choose_scaling(np.asarray(splits.train.x), about)
+    devices = number_of_parts(batch_sharding)
+    if devices > len(splits.train.x):
+        raise ValueError(
+            f"{devices} devices cannot share batches of {len(splits.train.x)} training examples; use fewer --devices"
+        )
+    settings = TrainConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)})
+    settings = resolve(replace(settings, dataset=dataset, scaling=scaling), len(splits.train.x), devices)
+    model = build_model(settings, about.outputs)
+    params, model_state = jax.eval_shape(lambda key: model.init(key, about.shape)[:2], jax.random.key(0))
+    trained = Trained(
+        about,
+        model,
+        params,
+        model_state,
+        scale=fit_scaling(scaling, np.asarray(splits.train.x)),
+        targets=data.standardize(splits.train.y) if about.targets else None,
+    )
+    job = _Job(settings, splits, trained, data_digest(splits))
+    console.print(
+        f"data    {printable(about.name)}: {about.title}, {describe_targets(about)}; "
+        f"{describe_data(splits)} for training / validation / test"
+    )
+    console.print(f"model   {settings.model}: {describe_model(settings, params)}")
+    console.print(
+        f"method  {describe_method(settings)}, scaling {scaling}, {settings.epochs} epochs of "
+        f"{job.steps} steps, batches of {settings.batch_size}; {_describe_devices(devices)}"
+    )
+    return job
+
+
+def _check_earlier(config: TrainOptions, job: _Job, began: RunConfig) -> None:
+    """Refuse to go on with other data than a run began with, or to where it has been already."""
+    before = earlier(config)
+    assert before is not None and job.config.epochs is not None
+    changed = f"{printable(job.config.dataset)} is not what {before} was trained on, or has changed since"
+    if config.resume is None:
+        if job.digest != began.data_sha256 and job.config.dataset == began.config.dataset:
+            complain(f"{changed}: this will be another run than that one")
+        return
+    if job.digest != began.data_sha256:
+        raise ValueError(f"{changed}; a run goes on only with the data it began with")
+    folder = before / CHECKPOINTS
+    saved = checkpoints_in(folder)
+    if saved and _step(saved[-1]) > job.config.epochs * job.steps:
+        raise ValueError(
+            f"--epochs is {job.config.epochs}, but {before} has come to step {_step(saved[-1])} already, in epoch "
+            f"{_step(saved[-1]) // job.steps + 1}"
+        )
+    check_free(folder)
+
+
+def _train(
+    config: TrainOptions,
+    job: _Job,
+    kept: RunConfig,
+    final: Path,
+    batch_sharding: NamedSharding | None,
+    writes: bool,
+    console: Console,
+) -> int:
+    """Train, from the newest checkpoint if there is one, write what has come of it, and return the exit status."""
+    settings, trained, objective = job.config, job.trained, job.trained.objective
+    assert settings.epochs is not None and settings.batch_size is not None
+    folder = final / CHECKPOINTS
+    saved = checkpoints_in(folder)
+    if config.resume is not None:
+        where = f"after step {_step(saved[-1])}" if saved else "from the beginning: it has no checkpoint"
+        console.print(f"resume  {printable(final)}, {where}")
+    # Its import takes as long as drawing: done while XLA compiles, it costs nothing.
+    threading.Thread(target=importlib.import_module, args=("matplotlib.figure",), daemon=True).start()
+    log = MetricsLog(final, job.steps) if writes else None
+    go_on = f"jaxnn train --resume {shlex.quote(str(final))}"
+    beside = {"preprocess": trained.scale, "targets": trained.targets}
+    with EpochProgress(settings.epochs, console) as progress:
+
+        def report(epoch: EpochReport) -> None:
+            if log is not None:
+                log(epoch)
+            progress(epoch)
+
+        try:
             result = runner.train(
-                model,
+                trained.model,
                 objective.loss,
-                build_optimizer(config, len(splits.train.x)),
-                trained.scaled(splits.train),
-                key=jax.random.key(config.seed),
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                validation=trained.scaled(splits.validation),
+                build_optimizer(settings, len(job.splits.train.x)),
+                trained.scaled(job.splits.train),
+                key=jax.random.key(settings.seed),
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                validation=trained.scaled(job.splits.validation),
                 metrics={objective.metric_name: objective.metric},
-                penalty=l2_penalty(config.weight_decay) if config.weight_decay and not decouples(config) else None,
-                sampling=cast(Sampling, config.sampling),
+                penalty=_penalty(settings),
+                sampling=cast(Sampling, settings.sampling),
                 preprocess=trained.scale,
                 batch_sharding=batch_sharding,
-                report=progress,
+                report=report,
+                checkpoints=Checkpoints(
+                    folder,
+                    seconds=config.checkpoint_seconds,
+                    keep=config.keep_checkpoints,
+                    best=f"validation/{objective.metric_name}",
+                    resume=True,
+                    beside={name: part for name, part in beside.items() if part is not None},
+                    config={"run": kept.run, **settings_of(settings)},
+                ),
+                on_divergence=cast(OnDivergence, config.on_divergence),
+                debug_nans=config.debug_nans,
+                warn=complain,
             )
-        lost = hosts.lost()
-        if folder is None:
-            if lost is not None:
-                raise lost
-            return INTERRUPTED if result.interrupted else 0
-        with _undisturbed():
-            trained = trained._replace(params=result.params, model_state=result.model_state)
-            # After Ctrl-C the device may still be busy with an epoch: measuring would wait for it.
-            on_test = None if result.interrupted else measure(trained, splits.test)
-            facts = [
-                f"data: {about.name}, {sizes} examples for training / validation / test",
-                f"model: {config.model}, {_describe_model(config)}, {parameters:,} parameters",
-                f"optimizer: {_describe_method(config)}",
-            ]
-            _write_run(folder.aside, config, trained, result, facts, on_test, digest)
-            final = folder.finish()
-
-    if lost is not None:
+        except (KeyboardInterrupt, RuntimeError, MemoryError) as error:
+            saved = checkpoints_in(folder)
+            if not saved or not writes or config.debug:
+                raise
+            holds = f"{final} holds the run as it was after step {_step(saved[-1])}"
+            if isinstance(error, KeyboardInterrupt):
+                is_terminated = isinstance(error, Terminated)
+                complain(f"stopped at once by {'SIGTERM' if is_terminated else 'Ctrl-C'}; {holds}: go on with {go_on}")
+                return TERMINATED if is_terminated else INTERRUPTED
+            if isinstance(error, runner.DivergedError) and config.on_divergence == "stop":
+                go_on += " --on-divergence restore"
+            complain(f"{sentence_of(error)}; {holds}: {go_on} goes on from there")
+            return FAILED
+    lost = hosts.lost()
+    if not writes:
+        if lost is not None:
+            raise lost
+        return _status(result.interrupted)
+    with _undisturbed():
+        trained = trained._replace(params=result.params, model_state=result.model_state)
+        # After a signal the device may still be busy with a chunk: measuring would wait for it.
+        on_test = None if result.interrupted else measure(trained, job.splits.test)
+        try:
+            write_results(final, kept, trained, result, job.splits, on_test)
+        except OSError as error:
+            what = printable(error.filename or final)
+            complain(f"{what}: cannot be written ({error.strerror or error}); {go_on} writes what is missing")
+            return FAILED
+    if result.interrupted:
         complain(
-            f"{lost}; the network as it was after epoch {result.epochs} of {config.epochs} is saved in {final} "
-            f"(measure it with jaxnn evaluate {final})"
+            f"{result.interrupted if lost else f'stopped by {result.interrupted}'} after epoch {result.epochs} of "
+            f"{settings.epochs}, step {len(result.history.loss)}; all of it is saved in {final}: go on with {go_on}"
         )
-        return FAILED
-    if on_test is None:
-        complain(
-            f"stopped by Ctrl-C after epoch {result.epochs} of {config.epochs}; the network as it was then is saved "
-            f"in {final} (measure it with jaxnn evaluate {final})"
-        )
-        return INTERRUPTED
+        return FAILED if lost else _status(result.interrupted)
+    assert on_test is not None
     console.print(
         f"time    {format_seconds(result.compile_seconds)} to compile, {format_seconds(result.run_seconds)} to train"
     )
-    console.print(_verdict(trained, on_test, splits))
+    console.print(verdict(trained, on_test, job.splits))
     written = [name for name in ("metrics.csv", "curves.png", "summary.txt") if (final / name).exists()]
-    console.print(f"saved   {printable(final)}: weights, settings, {', '.join(written)}")
-    console.print("next    " + "\n        ".join(map(printable, _next_steps(config, about, final))))
+    console.print(f"saved   {printable(final)}: weights, settings, checkpoints, {', '.join(written)}")
+    steps = next_steps(settings, trained.about, final)
+    if config.from_run is not None:
+        compare = shlex.join(["jaxnn", "diff", str(config.from_run), str(final)])
+        steps.insert(0, f"{compare}    where it parts from that run")
+    console.print("next    " + "\n        ".join(map(printable, steps)))
     return 0
+
+
+def _penalty(config: TrainConfig) -> Penalty | None:
+    return l2_penalty(config.weight_decay) if config.weight_decay and not decouples(config) else None
+
+
+def _status(interrupted: str | None) -> int:
+    return 0 if interrupted is None else TERMINATED if interrupted == "SIGTERM" else INTERRUPTED
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.stem.rpartition("-")[2])
+
+
+@contextlib.contextmanager
+def _removed_if_nothing_is_saved(folder: Path) -> Iterator[None]:
+    """Leave no folder behind of a run that has ended before its first checkpoint."""
+    try:
+        yield
+    except BaseException:
+        if not checkpoints_in(folder / CHECKPOINTS):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def join(config: TrainConfig, console: Console) -> tuple[bool, Console]:
@@ -189,114 +345,21 @@ def check_data(config: TrainConfig, splits: data.Splits, about: Description, con
         console.print(f"check   {finding}")
 
 
-def _verdict(trained: Trained, on_test: float, splits: data.Splits) -> str:
-    count = f"{len(splits.test.x):,}"
-    if trained.targets is None:
-        what = "images" if trained.about.brightest else "examples"
-        return f"test accuracy: {on_test:.4f} on {count} {what} it has never seen"
-    guess = np.abs(splits.test.y - np.mean(splits.train.y, axis=0, dtype=np.float64)).mean()
-    return (
-        f"test mean absolute error: {on_test:.4g} on {count} examples it has never seen; "
-        f"always guessing the mean: {guess:.4g}"
-    )
-
-
-def _write_run(
-    folder: Path,
-    config: TrainConfig,
-    trained: Trained,
-    result: runner.RunResult,
-    facts: list[str],
-    on_test: float | None,
-    digest: str,
-) -> None:
-    """Write all files of a run into its folder, the figure last: a run is worth more than its picture."""
-    metric = trained.objective.metric_name
-    words = metric.replace("_", " ")
-    stopped = ", stopped by Ctrl-C" if hosts.lost() is None else ", stopped by the loss of a process"
-    save_trained(folder, trained)
-    write_config(
-        folder,
-        config,
-        trained.about,
-        digest,
-        epochs_finished=result.epochs,
-        **{f"test_{metric}": on_test},
-        compile_seconds=result.compile_seconds,
-        run_seconds=result.run_seconds,
-    )
-    write_metrics(folder, result.history)
-    summary = [
-        *facts,
-        f"epochs: {result.epochs} of {config.epochs}{stopped if result.interrupted else ''}",
-        f"seconds: {result.compile_seconds:.2f} to compile, {result.run_seconds:.2f} to train",
-        f"training {words}: {result.history.train[metric][-1]:.4f}",
-        f"validation {words}: {result.history.validation[metric][-1]:.4f}",
-        f"test {words}: " + ("not measured; jaxnn evaluate does" if on_test is None else f"{on_test:.4f}"),
-    ]
-    # A file's name may hold what has no form in UTF-8.
-    (folder / "summary.txt").write_text("\n".join(map(printable, summary)) + "\n", encoding="utf-8")
-    curves = folder / "curves.png"
-    try:
-        save_figure(plot_history(result.history, f"{config.model} on {trained.about.name}"), curves)
-    except Exception as error:  # whatever it is, the network has been trained
-        curves.unlink(missing_ok=True)
-        complain(f"curves.png could not be drawn ({str(error) or type(error).__name__}); all else of the run is saved")
-
-
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let no Ctrl-C into the fraction of a second in which a run is measured and written."""
+    """Let no signal into the fraction of a second in which a run is measured and written."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _next_steps(config: TrainConfig, about: Description, folder: Path) -> list[str]:
-    run = shlex.quote(str(folder))
-    if about.brightest:
-        yours = "read a digit" if about.drawing else "name a picture"
-        steps = [f"jaxnn predict {run} PICTURE.png    let it {yours} of yours"]
-    elif about.columns:
-        steps = [f"jaxnn predict {run} TABLE.csv    let it answer for rows of yours"]
-    else:
-        steps = [f"jaxnn evaluate {run} --split validation    measure it on another part"]
-    if about.name == "digits":
-        steps.append("jaxnn train --dataset mnist    larger pictures, 70,000 of them")
-    if config.model != "two-layer-net" and about.classes:
-        steps.append("jaxnn train --model two-layer-net    the textbook's first network")
-    steps.append("jaxnn train --help    every setting")
-    return steps
-
-
-def describe_targets(about: Description) -> str:
-    """What is to be predicted, in words."""
-    return f"{len(about.classes)} classes" if about.classes else f"numbers to predict: {', '.join(about.targets)}"
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _describe_devices(shared_by: int) -> str:
     device = f"device {jax.devices()[0].platform}"
     hosts = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     return device if shared_by == 1 else f"{device}, {shared_by}{hosts}"
-
-
-def _describe_model(config: TrainConfig) -> str:
-    words = []
-    if config.filters is not None:
-        words.append(f"{'-'.join(map(str, config.filters))} filters of {config.filter_size}x{config.filter_size}")
-    if config.hidden_sizes is not None:
-        words.append(f"{'-'.join(map(str, config.hidden_sizes)) or 'no'} hidden units")
-    words.append(str(config.activation))
-    words += ["batch norm"] if config.batch_norm else []
-    words += [f"dropout {config.dropout:g}"] if config.dropout else []
-    return ", ".join(words)
-
-
-def _describe_method(config: TrainConfig) -> str:
-    schedule = "" if config.schedule == "constant" else f" ({config.schedule})"
-    return f"{config.optimizer}, learning rate {config.learning_rate:g}{schedule}"

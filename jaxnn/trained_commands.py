@@ -33,6 +33,9 @@ class EvaluateConfig:
     """Which part of the data set to measure on."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: the run's)")] = None
     """Folder that holds the data set's files."""
+    at: Literal["end", "last", "best"] = "end"
+    """The network as it was at the end of the run; at its last checkpoint; at that of its best epoch, on validation
+    data."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -46,19 +49,23 @@ class PredictConfig:
     files: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]]
     """Pictures, PNG or JPEG. Of drawings, one digit each, dark on light or light on dark: each is scaled and centred
     as the training data is. Of photos the middle counts. For a network trained on a table: tables with its columns."""
+    at: Literal["end", "last", "best"] = "end"
+    """The network as it was at the end of the run; at its last checkpoint; at that of its best epoch, on validation
+    data."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
 
 def run_evaluate(config: EvaluateConfig, console: Console) -> int:
     """Print the figure."""
-    settings, trained, digest = load_trained(config.run)
+    run, trained = load_trained(config.run, config.at)
+    settings = run.config
     if config.dataset is not None:
         settings = replace(settings, dataset=config.dataset)
     if config.data_dir is not None:
         settings = replace(settings, data_dir=config.data_dir)
     splits, _ = load_data(settings.dataset, settings)
-    if data_digest(splits) != digest:
+    if data_digest(splits) != run.data_sha256:
         raise ValueError(
             f"{settings.dataset} is not what {config.run} was trained on, or has changed since: divided anew, its "
             "parts share examples with those of then"
@@ -75,7 +82,7 @@ def run_predict(config: PredictConfig, console: Console) -> int:
     """Print an answer for each picture, or each row."""
     if not config.files:
         raise ValueError("name at least one file, such as digit.png")
-    _, trained, _ = load_trained(config.run)
+    _, trained = load_trained(config.run, config.at)
     about = trained.about
     if about.brightest is not None:
         names = [str(path) for path in config.files]

@@ -15,7 +15,7 @@ import optax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxnn._checks import check_batch_size, check_examples, check_key, check_values
+from jaxnn._checks import check_batch_size, check_examples, check_key, check_size, check_values
 from jaxnn._run_checks import check_arguments
 from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, mean_of_batch, measure
 from jaxnn.layers import Layer, ModelState, Params, Shape
@@ -115,8 +115,36 @@ def train_step(
     >>> print(f"{loss:.2f}")
     0.00
     """
-    keys = split_by_purpose(state.key)
     x, y = constrain_batch((x, y), batch_sharding)
+    objective = objective_of_step(model, loss, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment)
+    (value, model_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    # Some of optax's, such as lbfgs, ask for more than the gradient.
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        grads,
+        state.opt_state,
+        state.params,
+        value=value,
+        grad=grads,
+        value_fn=lambda params: objective(params)[0],
+    )
+    params = optax.apply_updates(state.params, updates)
+    learned = constrain_whole((params, model_state, opt_state), batch_sharding)
+    return TrainState(*learned, state.key, state.step + 1), value
+
+
+def objective_of_step(
+    model: Layer,
+    loss: Loss,
+    state: TrainState,
+    x: Array,
+    y: Array,
+    *,
+    penalty: Penalty | None,
+    preprocess: Preprocess | None,
+    augment: Augment | None,
+) -> Callable[[Params], tuple[Float[Array, ""], ModelState]]:
+    """What a step goes down: `params -> (the loss and the penalty, the model's next state)`."""
+    keys = split_by_purpose(state.key)
     if preprocess is not None:
         x = preprocess(x)
     if augment is not None:
@@ -132,19 +160,7 @@ def train_step(
             raise ValueError(f"the loss has shape {jnp.shape(value)}; expected a scalar, the mean over the batch")
         return value, model_state
 
-    (value, model_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    # Some of optax's, such as lbfgs, ask for more than the gradient.
-    updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        grads,
-        state.opt_state,
-        state.params,
-        value=value,
-        grad=grads,
-        value_fn=lambda params: objective(params)[0],
-    )
-    params = optax.apply_updates(state.params, updates)
-    learned = constrain_whole((params, model_state, opt_state), batch_sharding)
-    return TrainState(*learned, state.key, state.step + 1), value
+    return objective
 
 
 def train_epoch(
@@ -161,6 +177,7 @@ def train_epoch(
     preprocess: Preprocess | None = None,
     augment: Augment | None = None,
     batch_sharding: NamedSharding | None = None,
+    steps: int | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """One pass over the data, as one `lax.scan`. Returns the next state and the loss of each step.
 
@@ -171,8 +188,12 @@ def train_epoch(
     number follows from `state.step`: under `vmap` leave the step unmapped, `in_axes=TrainState(0, 0, 0, 0, None)`,
     and runs that share a `data_key` share their mini-batches. `batch_sharding` splits each of them over devices.
 
+    With `steps` it takes so many steps of an epoch alone, from where `state.step` stands in it; they must not go beyond
+    its end.
+
     Raises:
-        ValueError: a batch size below 1 or above the number of examples, or not a multiple of the devices.
+        ValueError: a batch size below 1 or above the number of examples, or not a multiple of the devices; more steps
+            than an epoch has.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
@@ -189,8 +210,11 @@ def train_epoch(
     check_batch_sharding(batch_sharding, batch_size)
     x, y = jnp.asarray(train[0]), jnp.asarray(train[1])
     data_key = split_by_purpose(state.key).data if data_key is None else data_key
-    steps = len(x) // batch_size
-    indices = epoch_indices(data_key, state.step // steps, len(x), batch_size, sampling)
+    steps_per_epoch = len(x) // batch_size
+    indices = epoch_indices(data_key, state.step // steps_per_epoch, len(x), batch_size, sampling)
+    if steps is not None:
+        check_size("steps", steps, below=steps_per_epoch + 1)
+        indices = jax.lax.dynamic_slice_in_dim(indices, state.step % steps_per_epoch, steps)
 
     def step(state: TrainState, index: Int[Array, " batch"]) -> tuple[TrainState, Float[Array, ""]]:
         return train_step(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import jaxnn as nn
-from jaxnn import cli, data, train_command
+from jaxnn import cli, data, run_report, train_command
 from jaxnn.plotting import plot_history, save_figure
 from jaxnn.run_folder import create
 from jaxnn.terminal import complain
@@ -44,7 +45,7 @@ def refused(arguments, capsys, status=2):
 
 
 def test_train_says_what_it_did_and_leaves_a_run_folder(trained):
-    names = {"config.json", "metrics.csv", "curves.png", "weights.safetensors", "summary.txt"}
+    names = {"config.json", "metrics.csv", "curves.png", "weights.safetensors", "summary.txt", "checkpoints"}
     assert {path.name for path in trained.iterdir()} == names
     summary = (trained / "summary.txt").read_text()
     accuracy = float(summary.split("test accuracy: ")[1])
@@ -281,31 +282,28 @@ def test_debug_shows_the_traceback_and_keeps_the_status(capsys):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda run: (run / "weights.safetensors").unlink(), "weights.safetensors: cannot be read"),
-        (lambda run: flip(run / "weights.safetensors", -5), "weights.safetensors: is damaged: its SHA-256"),
+        (lambda run: (run / "weights.safetensors").unlink(), "the run has not ended, and has no weights yet; jaxnn train --resume"),
+        (lambda run: flip(run / "weights.safetensors", -5), "weights.safetensors: is damaged: what is in it has another SHA-256"),
         (lambda run: (run / "config.json").write_text("{"), "config.json: cannot be used"),
         (lambda run: (run / "config.json").write_text('{"config": null}'), "config.json: cannot be used"),
         (lambda run: set_config(run, model="foo"), "unknown model 'foo'"),
         (lambda run: set_config(run, activation="foo"), "unknown activation 'foo'"),
         (lambda run: set_config(run, dataset=3), "data is named by a name such as 'digits', or a path; got 3"),
-        (lambda run: set_config(run, scaling="none"), "preprocess/maximum is only in weights.safetensors"),
+        (lambda run: set_config(run, scaling="none"), "preprocess/maximum is only in the file"),
         (lambda run: set_config(run, split_seed=1), "digits is not what"),
         (lambda run: set_data(run, shape=[]), "config.json: cannot be used (ValueError: its data has no shape"),
         (lambda run: set_data(run, classes=[]), "or nothing to predict"),
-        (lambda run: set_data(run, classes=["a", "b"]), "is float32[100, 10] in the file, float32[100, 2] in this model"),
+        (lambda run: set_data(run, classes=["a", "b"]), "is (100, 10) in the file, (100, 2) in this model"),
         (lambda run: set_data(run, drawing={"box": 3}), "config.json: cannot be used (TypeError: "),
         (lambda run: set_config(run, hidden_sizes=None), "its setting 'hidden_sizes' is null"),
-        (lambda run: set_config(run, hidden_sizes=[200, 8]), "is float32[100] in the file, float32[8] in this model"),
+        (lambda run: set_config(run, hidden_sizes=[200, 8]), "is (100,) in the file, (8,) in this model"),
         (lambda run: set_config(run, weight_decay=None), "its setting 'weight_decay' is null"),
-        (lambda run: set_config(run, batch_norm=False), "is only in weights.safetensors"),
+        (lambda run: set_config(run, batch_norm=False), "is only in the file"),
         (lambda run: set_config(run, colour="red"), "its setting 'colour' is unknown"),
     ],
 )  # fmt: skip
 def test_a_damaged_run_is_refused(damage, sentence, trained, tmp_path, capsys, types_unchecked):
-    run = tmp_path / "copy"
-    run.mkdir()
-    for path in trained.iterdir():
-        (run / path.name).write_bytes(path.read_bytes())
+    run = shutil.copytree(trained, tmp_path / "copy")
     damage(run)
     assert sentence in refused(["evaluate", str(run)], capsys)
 
@@ -420,13 +418,13 @@ def test_a_figure_that_fails_costs_no_run(tmp_path, capsys, monkeypatch):
         path.write_bytes(b"half")
         raise RuntimeError("no letters\x1b[31m")
 
-    monkeypatch.setattr(train_command, "save_figure", fail)
+    monkeypatch.setattr(run_report, "save_figure", fail)
     assert cli.main(["train", "--epochs", "1", "--model", "two-layer-net", "--out", "run"]) == 0
     said = capsys.readouterr()
     assert said.err == "jaxnn: curves.png could not be drawn (no letters\\x1b[31m); all else of the run is saved\n"
-    assert "saved   run: weights, settings, metrics.csv, summary.txt\n" in said.out
+    assert "saved   run: weights, settings, checkpoints, metrics.csv, summary.txt\n" in said.out
     written = {path.name for path in (tmp_path / "run").iterdir()}
-    assert written == {"config.json", "metrics.csv", "weights.safetensors", "summary.txt"}
+    assert written == {"config.json", "metrics.csv", "weights.safetensors", "summary.txt", "checkpoints"}
 
 
 def test_a_title_is_no_formula_and_letters_without_a_form_are_boxes(tmp_path):

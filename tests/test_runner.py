@@ -62,7 +62,7 @@ def test_reports_each_epoch():
     )
     np.testing.assert_allclose([r.validation["loss"] for r in reports], result.history.validation["loss"], rtol=1e-6)
     assert reports[-1].seconds_left == 0
-    assert (result.epochs, result.interrupted) == (4, False)
+    assert (result.epochs, result.interrupted) == (4, None)
 
 
 @pytest.mark.parametrize("last", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 4))])
@@ -73,14 +73,14 @@ def test_ctrl_c_keeps_the_finished_epochs(last):
 
     result = train(report=report)
     assert result.epochs == last
-    assert result.interrupted == (last < 4)
+    assert result.interrupted == ("Ctrl-C" if last < 4 else None)
     shorter = train(epochs=last)
     for a, b in zip(jax.tree.leaves(result[:4]), jax.tree.leaves(shorter[:4]), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_ctrl_c_before_the_first_epoch_goes_on_up(monkeypatch):
-    def interrupted(values, heard):
+    def interrupted(values, heard, gives_up):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "wait", interrupted)
@@ -88,25 +88,41 @@ def test_ctrl_c_before_the_first_epoch_goes_on_up(monkeypatch):
         regress()
 
 
-def test_ctrl_c_is_noted_and_ends_the_run_at_the_next_wait():
-    before = signal.getsignal(signal.SIGINT)
-    result = regress(report=lambda epoch: signal.raise_signal(signal.SIGINT), epochs=50)
-    assert result.interrupted
-    assert result.epochs == 1
-    assert signal.getsignal(signal.SIGINT) is before
+def once(number):
+    """A report that sends this process a signal after the first epoch."""
+    return lambda epoch: signal.raise_signal(number) if epoch.epoch == 1 else None
 
 
-def test_a_second_ctrl_c_is_raised():
-    def twice(epoch):
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_is_noted_and_ends_the_run_after_the_chunks_in_flight(number, name):
+    before = signal.getsignal(number)
+    result = regress(report=once(number), epochs=50)
+    assert result.interrupted == name
+    assert result.epochs == 2
+    assert len(result.history.loss) == 12
+    assert signal.getsignal(number) is before
 
-    assert regress(report=twice).epochs == 1
+
+def test_a_second_ctrl_c_is_raised_and_goes_on_up():
+    with pytest.raises(KeyboardInterrupt):
+        regress(report=lambda epoch: signal.raise_signal(signal.SIGINT))
+
+
+def test_a_signal_handler_of_somebody_elses_stays():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(True))
+    try:
+        result = regress(report=once(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (result.epochs, result.interrupted, heard) == (4, None, [True])
 
 
 def test_divergence_is_said_with_its_step():
-    with pytest.raises(runner.DivergedError, match=r"the loss became inf at step \d+ \(epoch \d of 4\): a smaller"):
+    with pytest.raises(
+        runner.DivergedError,
+        match=r"the loss became inf at step \d+ \(epoch \d of 4\): the largest .* in dense1/W; a smaller",
+    ):
         regress(optimizer=nn.sgd(1e9))
 
 

@@ -165,7 +165,7 @@ def test_divergence_is_said_with_its_step():
 
     read = stream(range(50), decode=lambda index: (X[index], np.float32(index)))
     with pytest.raises(
-        runner.DivergedError, match=rf"the loss became inf at step {6 + step + 1} \(epoch 2 of 3\): a smaller"
+        runner.DivergedError, match=rf"the loss became inf at step {6 + step + 1} \(epoch 2 of 3\): .* a smaller"
     ):
         runner.train(nn.linear_regression(), loss, nn.sgd(0.01), read, data_key=key, metrics={}, **SETTINGS)
 
@@ -188,12 +188,13 @@ def test_ctrl_c_is_heard_while_waiting_for_data():
         result = regress(read, report=report, sampling="in_order")
     finally:
         let_go.set()
-    assert (result.epochs, result.interrupted) == (1, True)
-    assert len(result.history.loss) == 6
+    assert (result.epochs, result.interrupted) == (1, "Ctrl-C")
+    taken = len(result.history.loss)
+    assert 6 + 2 <= taken < 12
     state = nn.init_state(nn.linear_regression(), nn.sgd(0.01), (6,), SETTINGS["key"])
     learned = jax.tree.map(lambda part: np.asarray(part, np.float64), state.params["dense1"])
-    for step in range(6):
-        rows = slice(8 * step, 8 * step + 8)
+    for step in range(taken):
+        rows = slice(8 * (step % 6), 8 * (step % 6) + 8)
         error = 2 / 8 * (X[rows] @ learned["W"] + learned["b"] - NUMBERS.y[rows])
         learned = {"W": learned["W"] - 0.01 * X[rows].T @ error, "b": learned["b"] - 0.01 * error.sum(0)}
     for name, part in learned.items():
