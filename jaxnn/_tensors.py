@@ -18,6 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxnn.data._files import opened
+from jaxnn.data.dataset import DataError
+
 __all__ = [
     "ASIDE",
     "DamagedError",
@@ -27,6 +30,7 @@ __all__ = [
     "key_kinds",
     "longest",
     "read_tensors",
+    "read_whole",
     "write_aside",
     "write_tensors",
 ]
@@ -158,6 +162,19 @@ def write_aside(path: Path) -> Iterator[Path]:
         raise
     if os.name == "posix":
         _sync(path.parent)
+
+
+def read_whole(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DamagedError: it is missing, is no file, or cannot be read.
+    """
+    try:
+        with opened(path) as file:
+            return file.read()
+    except DataError as error:
+        raise DamagedError(str(error)) from None
 
 
 def read_tensors(content: bytes, place: str, *, checked: bool = True) -> tuple[Tensors, dict[str, Any]]:

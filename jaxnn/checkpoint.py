@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from jaxnn._tensors import Tensors, as_tensors, from_tensors, key_kinds, read_tensors, write_tensors
+from jaxnn._tensors import Tensors, as_tensors, from_tensors, key_kinds, read_tensors, read_whole, write_tensors
 from jaxnn.training import History, TrainState
 
 __all__ = ["Checkpoint", "load_checkpoint", "parse_checkpoint", "read_about", "read_history", "save_checkpoint"]
@@ -59,7 +60,7 @@ def load_checkpoint(path: str | Path, like: TrainState, beside: PyTree = None) -
     Raises:
         ValueError: the file is missing or damaged, or its tensors have other names, shapes or dtypes.
     """
-    return parse_checkpoint(_read(Path(path)), like, beside, str(path))
+    return parse_checkpoint(read_whole(Path(path)), like, beside, str(path))
 
 
 def parse_checkpoint(content: bytes, like: TrainState, beside: PyTree, place: str) -> Checkpoint:
@@ -70,7 +71,8 @@ def parse_checkpoint(content: bytes, like: TrainState, beside: PyTree, place: st
         ValueError: it is, and is another model's.
     """
     tensors, history, about, kinds = _parts(content, place)
-    expected = {**like._asdict(), "beside": beside}
+    # In this order, for of many differences the first are named.
+    expected = OrderedDict(**like._asdict(), beside=beside)
     tree = from_tensors(tensors, expected, place, there="checkpoint")
     for name, kind in key_kinds(expected).items():
         if kinds.get(name) != kind:
@@ -85,7 +87,7 @@ def read_history(path: Path) -> tuple[History, Tensors, dict[str, Any]]:
     Raises:
         ValueError: the file is missing or damaged.
     """
-    tensors, history, about, _ = _parts(_read(path), str(path))
+    tensors, history, about, _ = _parts(read_whole(path), str(path))
     return history, tensors, about
 
 
@@ -97,13 +99,6 @@ def read_about(path: Path) -> dict[str, Any] | None:
         about = json.loads(json.loads(header)["__metadata__"]["about"])["about"]
         return about if isinstance(about, dict) else None
     return None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _parts(content: bytes, place: str) -> tuple[Tensors, History, dict[str, Any], dict[str, str]]:

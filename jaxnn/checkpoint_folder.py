@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 from jaxnn import hosts
 from jaxnn._checks import check_number, check_size
 from jaxnn._metric_names import mode_of
-from jaxnn._tensors import ASIDE, DamagedError
+from jaxnn._tensors import ASIDE, DamagedError, read_whole
 from jaxnn.checkpoint import Checkpoint, parse_checkpoint, read_about, save_checkpoint
 from jaxnn.training import TrainState
 
@@ -146,10 +146,10 @@ class Keeper:
         found = None
         for path in reversed(paths):
             try:
-                content = path.read_bytes()
+                content = read_whole(path)
                 found = parse_checkpoint(content, like, self._settings.beside, str(path))
                 break
-            except (DamagedError, OSError) as error:
+            except DamagedError as error:
                 if path == paths[0]:
                     raise ValueError(f"{error}; no other checkpoint is left in {self._folder}") from None
                 self._warn(f"{error}; going on after the one before")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnn import data
-from jaxnn._tensors import Tensors, from_tensors, read_tensors
+from jaxnn._tensors import Tensors, from_tensors, read_tensors, read_whole
 from jaxnn.checkpoint import read_history
 from jaxnn.checkpoint_folder import best_of, checkpoints_in
 from jaxnn.data.description import Description
@@ -95,14 +95,11 @@ def load_trained(folder: Path, at: Literal["end", "last", "best"] = "end") -> tu
 
 def _weights(folder: Path) -> tuple[Path, Tensors, str | None]:
     path = folder / WEIGHTS
-    try:
-        tensors, about = read_tensors(path.read_bytes(), str(path))
-    except FileNotFoundError:
+    if not path.exists():
         raise ValueError(
             f"{folder}: the run has not ended, and has no weights yet; jaxnn train --resume {folder} goes on with it"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        )
+    tensors, about = read_tensors(read_whole(path), str(path))
     return path, tensors, about.get("run")
 
 

@@ -1,5 +1,6 @@
 """Weights in files that other programs read too, by name. Nothing is ever unpickled."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,10 @@ def export(path: str | Path, tree: PyTree, about: dict[str, Any] | None = None) 
     for name, values in tensors.items():
         if values.dtype.kind not in "biufc":
             raise ValueError(f"{name} is {values.dtype.name}, which NumPy does not know; export to .safetensors")
-    with write_aside(path) as aside:
-        np.savez(aside, allow_pickle=False, **tensors)
+    with write_aside(path) as aside, zipfile.ZipFile(aside, "w") as archive:  # np.savez knows no leaf named file
+        for name, values in tensors.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
 
 
 def load_weights(path: str | Path, like: PyTree) -> PyTree:
