@@ -227,7 +227,7 @@ class HostLoop:
     def _settle(self, chunk: _Chunk) -> None:
         """Wait for a chunk, look at it, and keep it."""
         self._waiting.wait_for((chunk.losses, chunk.is_finite))
-        mark, losses = self.reached.mark, np.asarray(chunk.losses)
+        mark, losses = self.reached.mark, np.array(chunk.losses)  # copies: JAX's own can go
         bad = ~np.isfinite(losses)
         is_finite = bool(chunk.is_finite) and not bad.any()
         if not is_finite and self._plan.on_divergence != "ignore":
@@ -249,7 +249,7 @@ class HostLoop:
             figures = None
         if figures is None:
             return
-        on_train, on_validation = jax.tree.map(np.asarray, figures)
+        on_train, on_validation = jax.tree.map(np.array, figures)
         if self._plan.on_divergence != "ignore" and not np.isfinite(on_validation.get("loss", 0.0)):
             raise _BadError(f"the validation loss became {on_validation['loss']}", mark.step - 1)
         self.reached.measure((on_train, on_validation))
