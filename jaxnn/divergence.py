@@ -1,10 +1,6 @@
 """A run whose numbers are numbers no longer: where it began, in words, and smaller steps from before it."""
 
-import contextlib
-import io
-import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +17,6 @@ __all__ = [
     "Origin",
     "SlowedState",
     "all_finite",
-    "find_operation",
     "find_origin",
     "learning_rate",
     "slowed",
@@ -86,7 +81,7 @@ class Origin(NamedTuple):
     number: int  # among the steps that were looked at, from 0
     loss: float
     gradients: list[str]  # the leaves whose gradient has NaN or infinity in it, in the model's order
-    params: list[str]  # the leaves that the step has made so
+    updates: list[str]  # the leaves of what was learned that the step has made so
     largest: dict[str, float]  # absolute value in each leaf of the parameters, before the step
     state: TrainState  # before it
     batch: Examples
@@ -94,7 +89,7 @@ class Origin(NamedTuple):
     def describe(self) -> str:
         """What went wrong first, in words."""
         what = "gradient" if self.gradients else "update"
-        leaves = self.gradients or self.params
+        leaves = self.gradients or self.updates
         first = ""
         if leaves:
             others = "" if len(leaves) == 1 else f", first of {len(leaves)} leaves,"
@@ -114,7 +109,10 @@ def find_origin(step: StepWithGradient, state: TrainState, batches: Iterable[Exa
             loss,
             {
                 "gradients": _by_leaf(lambda leaf: ~all_finite(leaf), grads),
-                "params": _by_leaf(lambda leaf: ~all_finite(leaf), after.params),
+                "updates": {
+                    **_by_leaf(lambda leaf: ~all_finite(leaf), after.params),
+                    **_by_leaf(lambda leaf: ~all_finite(leaf), {"model_state": after.model_state}),
+                },
                 "largest": _by_leaf(lambda leaf: jnp.max(jnp.abs(leaf), initial=0), state.params),
             },
         )
@@ -122,28 +120,11 @@ def find_origin(step: StepWithGradient, state: TrainState, batches: Iterable[Exa
     for number, batch in enumerate(batches):
         after, *found = look(state, *batch)
         loss, seen = jax.device_get(found)
-        bad = {part: [name for name, is_bad in seen[part].items() if is_bad] for part in ("gradients", "params")}
+        bad = {part: [name for name, is_bad in seen[part].items() if is_bad] for part in ("gradients", "updates")}
         if not np.isfinite(loss) or any(bad.values()):
             largest = {name: float(value) for name, value in seen["largest"].items()}
-            return Origin(number, float(loss), bad["gradients"], bad["params"], largest, state, batch)
+            return Origin(number, float(loss), bad["gradients"], bad["updates"], largest, state, batch)
         state = after
-    return None
-
-
-def find_operation(step: StepWithGradient, origin: Origin) -> str | None:
-    """Take the step that went wrong by single operations, and name the first that makes NaN or infinity."""
-    try:
-        # JAX prints that it does so.
-        with jax.debug_nans(True), jax.debug_infs(True), contextlib.redirect_stdout(io.StringIO()):
-            jax.block_until_ready(step(origin.state, *origin.batch))
-    except FloatingPointError as error:
-        # What JAX has derived from an operation has that one's place in its cause.
-        frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
-        packages = (str(Path(jax.__file__).parent), str(Path(optax.__file__).parent))
-        places = [frame for frame in frames if not frame.filename.startswith(packages)]
-        where = f" at {Path(places[-1].filename).name}:{places[-1].lineno}, {places[-1].name}" if places else ""
-        side = ", in the derivative of what is computed there" if error.__cause__ is not None else ""
-        return f"{str(error).removeprefix('invalid value ')}{where}{side}"
     return None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxnn import hosts
+from jaxnn._operations import first_bad_operation
 from jaxnn.checkpoint import Checkpoint
 from jaxnn.checkpoint_folder import Keeper
 from jaxnn.data.dataset import DataError
@@ -21,7 +22,6 @@ from jaxnn.divergence import (
     SLOWER,
     DivergedError,
     StepWithGradient,
-    find_operation,
     find_origin,
     learning_rate,
 )
@@ -124,6 +124,11 @@ class Reached:
         loss: Any = np.concatenate(losses) if losses else np.zeros(0, np.float32)
         return History(loss, *parts)
 
+    @property
+    def first_loss(self) -> float:
+        """Of the first step."""
+        return float(self._losses[0][0])
+
     def mean_loss(self, steps: int) -> float:
         """Of the last steps."""
         return float(np.concatenate(self._losses[-steps:])[-steps:].mean())
@@ -165,7 +170,8 @@ class HostLoop:
         self._keeper, self._snapshot = keeper, snapshot
         self._began = time.perf_counter()
         self._epochs_before = reached.mark.epochs
-        # Where a run that diverges goes back to: an epoch's end, so that no clock decides.
+        # Where a run that diverges goes back to: the end of the last epoch that was no worse than the first step, so
+        # that it is not on its way up already; and an epoch's end, so that no clock decides.
         self._good = reached.mark
         self._saved = reached.mark.step, reached.mark.epochs
         self._all_stop = False
@@ -253,9 +259,11 @@ class HostLoop:
         if self._plan.on_divergence != "ignore" and not np.isfinite(on_validation.get("loss", 0.0)):
             raise _BadError(f"the validation loss became {on_validation['loss']}", mark.step - 1)
         self.reached.measure((on_train, on_validation))
-        self._good = self.reached.mark
+        mark = self.reached.mark
+        if self.reached.mean_loss(self._plan.steps) <= self.reached.first_loss:
+            self._good = mark
         if self._keeper is not None:
-            self._keeper.note({"train": on_train, "validation": on_validation}, lambda: self._checkpoint(self._good))
+            self._keeper.note({"train": on_train, "validation": on_validation}, lambda: self._checkpoint(mark))
         if self._plan.report is not None:
             self._plan.report(self._report(on_train, on_validation))
 
@@ -334,9 +342,9 @@ class HostLoop:
         rate = learning_rate(self.reached.mark.state.opt_state)
         if rate is not None:
             said += f", with a learning rate of {rate:.3g}"
-        operation = find_operation(self._plan.gradient_step, origin) if origin and self._plan.debug_nans else None
-        if operation is not None:
-            said += f"; the first operation to blame is {operation}"
+        if origin is not None and self._plan.debug_nans:
+            operation = first_bad_operation(self._plan.gradient_step, origin.state, *map(jnp.asarray, origin.batch))
+            said += f"; the first operation to blame is {operation}" if operation is not None else ""
         if step == 0:
             return f"{said}; it was so before any update: look at the data, its scaling, and the initial weights"
         if self._good.restored:
@@ -347,7 +355,7 @@ class HostLoop:
         return f"step {step + 1} (epoch {step // self._plan.steps + 1} of {self._plan.epochs})"
 
     def _save(self) -> None:
-        """Begin to save the run as it is; where it may have to go back, as it was when its last epoch ended."""
+        """Begin to save the run as it is; where it may have to go back, as it was where it would go back to."""
         mark = self._good if self._plan.on_divergence == "restore" else self.reached.mark
         if self._keeper is None or mark.step == 0 or (mark.step, mark.epochs) == self._saved:
             return

@@ -1,6 +1,7 @@
 """The host loop: the same arithmetic as `fit`, an epoch at a time, for people rather than programs."""
 
 import contextlib
+import functools
 import hashlib
 import threading
 import time
@@ -99,7 +100,8 @@ def train(
 
     A loss, or something learned, that becomes NaN or infinite ends the run after the chunk, and the steps of the chunk
     are taken again one by one to say where it began. `on_divergence="restore"` goes back instead to the end of the
-    last good epoch, with a third of the learning rate, five times at most; what is saved then are ends of epochs alone.
+    last good epoch, one whose mean loss was no larger than that of the first step, with a third of the learning rate,
+    five times at most; what is saved then are such epochs' ends alone.
     "ignore" looks at nothing. `debug_nans` takes the step that failed by single operations, and names the first that
     makes NaN or infinity. `warn` is told, in a sentence, what went wrong and did not end the run: a full disk, a
     damaged checkpoint, other versions than before, a way back.
@@ -238,7 +240,8 @@ def train(
         if checkpoints is not None:
             run = _what_began(train, examples, batch_size, sampling, key, data_key)
             keeper = opened.enter_context(Keeper(checkpoints, warn).opened())
-            restored = keeper.restore(jax.eval_shape(start, key), run)
+            like = jax.eval_shape(functools.partial(init_state, model, optimizer, train_sample[0].shape[1:]), key)
+            restored = keeper.restore(like, run)
         place = {"versions": versions(), "devices": describe_devices(), "parts": number_of_parts(batch_sharding)}
         factor = 1.0
         if restored is not None:

@@ -47,6 +47,7 @@ FLOORS = [
         "checkpoint_folder",
         "weights",
         "versions",
+        "_operations",
         "divergence",
         "plotting",
         "free_memory",
