@@ -1,6 +1,10 @@
-"""Sentences for bad input, written before any work is done."""
+"""Sentences for bad input, written before any work is done.
 
-from collections.abc import Callable, Sequence
+Of what is traced only shapes and dtypes are looked at, so that nothing of this is left in a compiled program.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -9,10 +13,26 @@ import numpy as np
 
 Scalar: TypeAlias = float | int | np.number[Any] | jax.Array  # a hyperparameter: a number, or traced
 
+_ARRAYS = (np.ndarray, np.generic, jax.Array)  # what is traced is a jax.Array too
+
 
 def is_concrete(value: Any) -> bool:
     """Whether the value can be looked at now: a tracer (under jit, vmap, grad) cannot."""
     return not isinstance(value, jax.core.Tracer)
+
+
+def in_words(value: Any) -> str:
+    """What was given, in one short line: of an array shape and dtype, of a dict the names in it."""
+    if not is_concrete(value):
+        return "a traced value, which is not known yet"
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim:
+        return f"an array of {value.dtype} and shape {value.shape}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} of {', '.join(map(str, value)) or 'nothing'}"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the {type(value).__name__} {value.__name__}"
+    words = " ".join(repr(value).split())
+    return words if len(words) <= 80 else f"{words[:79]}…"
 
 
 def check_number(
@@ -27,19 +47,19 @@ def check_number(
 
     A traced value passes, because it cannot be looked at: under `vmap` over learning rates nothing raises.
     """
-    if not is_concrete(value):
-        shape, kind = value.shape, value.dtype
-    elif isinstance(value, bool) or not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
-        raise TypeError(f"{name} must be a number; got {value!r}")
-    else:
-        shape, kind = np.shape(value), jnp.result_type(value)
-    if shape != ():
-        raise ValueError(f"{name} must be a scalar; got an array of shape {shape} (use jax.vmap to try many)")
+    if isinstance(value, bool) or not isinstance(value, (int, float, *_ARRAYS)):
+        raise TypeError(f"{name} must be a number; got {in_words(value)}")
+    if np.shape(value) != ():
+        raise ValueError(f"{name} must be a scalar; got an array of shape {np.shape(value)} (use jax.vmap to try many)")
+    kind = getattr(value, "dtype", np.dtype(float))
     if not (jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer)):
         raise TypeError(f"{name} must be a real number; got dtype {kind}")
     if not is_concrete(value):
         return
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        number = math.inf
     bounds = [
         (at_least, lambda bound: number >= bound, "at least"),
         (above, lambda bound: number > bound, "above"),
@@ -53,18 +73,31 @@ def check_number(
 def check_size(name: str, value: Any, *, at_least: int = 1, below: int | None = None) -> None:
     """Refuse a size that is not a whole number of at least `at_least`: sizes are shapes, known before tracing."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number; got {value!r}")
+        raise TypeError(f"{name} must be a whole number; got {in_words(value)}")
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}; got {value}")
     if below is not None and value >= below:
         raise ValueError(f"{name} must be below {below}; got {value}")
 
 
+def check_shape(name: str, shape: Any, *, at_least: int = 1) -> None:
+    """Refuse what is no tuple of sizes of at least `at_least`."""
+    if not isinstance(shape, tuple | list):
+        raise TypeError(f"{name} must be a tuple of whole numbers; got {in_words(shape)}")
+    for size in shape:
+        check_size(f"every size in {name}", size, at_least=at_least)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False; got {in_words(value)}")
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Refuse a word that is not among `choices`, naming the nearest ones."""
-    if value in choices:
-        return
-    raise ValueError(unknown(name, value, choices))
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(unknown(name, value, choices))
 
 
 def unknown(name: str, value: Any, choices: Sequence[str]) -> str:
@@ -73,26 +106,71 @@ def unknown(name: str, value: Any, choices: Sequence[str]) -> str:
 
     near = difflib.get_close_matches(str(value).lower(), choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(choices)}"
-    return f"unknown {name} {value!r}: {hint}"
+    return f"unknown {name} {in_words(value)}: {hint}"
 
 
 def check_callable(name: str, value: Any, signature: str) -> None:
     """Refuse a value that cannot be called."""
     if not callable(value):
-        raise TypeError(f"{name} must be a function {signature}; got {type(value).__name__} {value!r}")
+        words = in_words(value)
+        found = words if words.startswith(("a ", "an ")) else f"{type(value).__name__} {words}"
+        raise TypeError(f"{name} must be a function {signature}; got {found}")
 
 
 def check_key(name: str, key: Any) -> None:
     """Refuse anything but one PRNG key: typed (`jax.random.key`) or of the older form (`uint32[2]`)."""
-    if isinstance(key, jax.Array | jax.core.Tracer):
-        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            if key.shape == ():
+    if isinstance(key, np.ndarray | jax.Array):
+        is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if is_typed or (key.dtype == jnp.uint32 and key.shape[-1:] in ((2,), (4,))):
+            keys = key.shape if is_typed else key.shape[:-1]
+            if keys == ():
                 return
-            raise ValueError(f"{name} must be one key; got {key.shape} of them (use jax.vmap for many runs)")
-        if key.dtype == jnp.uint32 and key.shape in ((2,), (4,)):
-            return
+            raise ValueError(f"{name} must be one key; got {keys} of them (use jax.vmap for many runs)")
     hint = f"jax.random.key({key})" if isinstance(key, int) else "jax.random.key(0)"
-    raise TypeError(f"{name} must be a PRNG key; got {type(key).__name__} (use {hint})")
+    found = f"{key.dtype}{list(key.shape)}" if isinstance(key, np.ndarray | jax.Array) else type(key).__name__
+    raise TypeError(f"{name} must be a PRNG key; got {found} (use {hint})")
+
+
+def check_start(key: Any, input_shape: Any) -> None:
+    """Refuse what no layer can begin with: a key that is none, sizes that no array has."""
+    check_key("key", key)
+    check_shape("input_shape", input_shape)
+
+
+def check_entries(name: str, tree: Any, *entries: str) -> None:
+    """Refuse params, or a state, of another layer."""
+    if isinstance(tree, Mapping) and all(entry in tree for entry in entries):
+        return
+    wanted = f" with {', '.join(entries[:-1])} and {entries[-1]}" if entries else ""
+    raise TypeError(f"{name} must be a dict{wanted}; got {in_words(tree)}")
+
+
+def check_array(name: str, values: Any, *, real: bool = False) -> None:
+    """Refuse what is no array of numbers; where they must be `real`, truth values and complex numbers too."""
+    if not isinstance(values, _ARRAYS):
+        raise TypeError(f"{name} must be an array; got {type(values).__name__}")
+    kinds = (jnp.integer, jnp.floating) if real else (jnp.number, np.bool_)
+    if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
+        raise TypeError(f"{name} must hold {'real ' if real else ''}numbers; got dtype {values.dtype}")
+
+
+def check_floating(function: str, name: str, values: Any, hint: str = "") -> None:
+    """Refuse what is no array of floating-point numbers; of integers the `hint` says what to do."""
+    if not isinstance(values, _ARRAYS):
+        raise TypeError(f"{function} takes {name} as an array; got {type(values).__name__}")
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        hint = hint if jnp.issubdtype(values.dtype, jnp.integer) else ""
+        raise TypeError(f"{function} takes floating-point {name}; got {values.dtype}{hint}")
+
+
+def check_dtype(name: str, dtype: Any) -> None:
+    """Refuse what is no dtype of floating-point numbers."""
+    try:
+        fits = jnp.issubdtype(np.dtype(dtype), jnp.floating)
+    except TypeError:
+        fits = False
+    if not fits:
+        raise TypeError(f"{name} must be a floating-point dtype, such as jnp.float32; got {in_words(dtype)}")
 
 
 def first_bad(bad: np.ndarray) -> tuple[int, ...]:
@@ -133,12 +211,7 @@ def check_examples(name: str, examples: Any) -> None:
         hint = f" (use {name}=splits.train)" if hasattr(examples, "train") else ""
         raise TypeError(f"{name} must be a Dataset (x, y); got {type(examples).__name__}{hint}")
     for part, values in zip("xy", examples, strict=True):
-        if not isinstance(values, np.ndarray | jax.Array | jax.core.Tracer):
-            raise TypeError(f"{name}.{part} must be an array; got {type(values).__name__}")
-        if jnp.issubdtype(values.dtype, jax.dtypes.prng_key) or not (
-            jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool
-        ):
-            raise TypeError(f"{name}.{part} must hold numbers; got dtype {values.dtype}")
+        check_array(f"{name}.{part}", values)
         if values.ndim == 0:
             raise TypeError(f"{name}.{part} must be an array of examples; got a scalar")
     x, y = examples

@@ -14,12 +14,29 @@ from jaxnn._checks import (
     check_key,
     check_size,
 )
-from jaxnn.evaluation import check_metrics
-from jaxnn.layers import Layer
+from jaxnn.evaluation import check_metrics, check_model
 from jaxnn.sampling import Sampling
 from jaxnn.sharding import check_batch_sharding
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "check_optimizer", "check_step"]
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Refuse what is no optimizer."""
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(f"optimizer must be made by sgd(…), adam(…) or optax; got {type(optimizer).__name__}")
+
+
+def check_step(model: Any, loss: Any, optimizer: Any, *, penalty: Any, preprocess: Any, augment: Any) -> None:
+    """Refuse what no step can be made of."""
+    check_model(model)
+    check_callable("loss", loss, "(outputs, targets) -> scalar")
+    check_optimizer(optimizer)
+    check_functions(
+        penalty=(penalty, "(params) -> scalar"),
+        preprocess=(preprocess, "(x) -> x"),
+        augment=(augment, "(key, x) -> x"),
+    )
 
 
 def check_arguments(
@@ -41,21 +58,12 @@ def check_arguments(
     batch_sharding: Any,
 ) -> None:
     """Refuse what does not fit, in one sentence."""
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, such as mlp([100], outputs=10); got {type(model).__name__}")
-    check_callable("loss", loss, "(outputs, targets) -> scalar")
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(f"optimizer must be made by sgd(…), adam(…) or optax; got {type(optimizer).__name__}")
+    check_step(model, loss, optimizer, penalty=penalty, preprocess=preprocess, augment=augment)
     check_key("key", key)
     if data_key is not None:
         check_key("data_key", data_key)
     check_size("epochs", epochs)
     check_choice("sampling", sampling, get_args(Sampling))
-    check_functions(
-        penalty=(penalty, "(params) -> scalar"),
-        preprocess=(preprocess, "(x) -> x"),
-        augment=(augment, "(key, x) -> x"),
-    )
     check_examples("train", train)
     check_batch_size(batch_size, len(train[0]))
     check_batch_sharding(batch_sharding, batch_size)

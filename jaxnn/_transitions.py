@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnn._checks import Scalar, check_number
@@ -24,15 +25,39 @@ def check_rate(learning_rate: Any) -> None:
         check_number("learning_rate", learning_rate, at_least=0)
 
 
-def check_floating(params: PyTree) -> None:
+def check_floating(params: PyTree, name: str = "params") -> None:
     """Refuse leaves that no small step can move: integers, booleans, complex numbers."""
     for path, leaf in jax.tree.leaves_with_path(params):
         kind = getattr(leaf, "dtype", type(leaf).__name__)
         if not isinstance(leaf, float) and not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
             raise TypeError(
-                f"params{jax.tree_util.keystr(path)} is {kind}; an optimizer moves floating-point leaves only "
+                f"{name}{jax.tree_util.keystr(path)} is {kind}; an optimizer moves floating-point leaves only "
                 "(leave this one out with optax.masked)"
             )
+
+
+def check_update(grads: PyTree, params: PyTree, own: PyTree) -> None:
+    """Refuse gradients, and parameters if they are given, that are not like `own`: a tree of the state if it has one.
+
+    What is masked in `own` may be anything.
+    """
+    check_floating(grads, "grads")
+    own = grads if own is None else own
+    expected = jax.tree.structure(own, is_masked)
+    for name, tree in (("grads", grads), ("params", grads if params is None else params)):
+        found = jax.tree.structure(tree, is_masked)
+        if found != expected:  # type: ignore[operator]
+            raise ValueError(f"{name} has the structure {found}; expected that of the parameters, {expected}")
+        leaves = jax.tree.leaves_with_path(tree, is_masked)
+        for (path, leaf), like in zip(leaves, jax.tree.leaves(own, is_masked), strict=True):
+            if not is_masked(like) and jnp.shape(leaf) != jnp.shape(like):
+                place, shape = f"{name}{jax.tree_util.keystr(path)}", jnp.shape(leaf)
+                raise ValueError(f"{place} has shape {shape}; expected that of its parameter, {jnp.shape(like)}")
+
+
+def is_masked(node: Any) -> bool:
+    """Whether `optax.masked`, or an optimizer of two rules, has taken a leaf away here."""
+    return isinstance(node, optax.MaskedNode)
 
 
 def zero_count() -> Int[Array, ""]:
@@ -52,8 +77,6 @@ def like(array: Any, value: Any) -> Array:
 
 def gradient(h: Array, g: Any) -> Array:
     """A gradient in the dtype of the state that it meets."""
-    if jnp.shape(g) != h.shape:
-        raise ValueError(f"a gradient has shape {jnp.shape(g)}, and its parameter {h.shape}")
     return like(h, g)
 
 

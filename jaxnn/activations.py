@@ -1,7 +1,14 @@
-"""Activation functions: elementwise, but for softmax. Ordered by complexity."""
+"""Activation functions: elementwise, but for softmax. Ordered by complexity.
+
+Each raises a TypeError for what is not floating point.
+"""
+
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jaxnn._checks import check_floating, check_number, check_size
 
 __all__ = ["identity", "leaky_relu", "relu", "sigmoid", "sign", "softmax", "tanh"]
 
@@ -15,6 +22,7 @@ def identity(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> print(nn.identity(jnp.array([-1.5, 2.0])))
     [-1.5  2. ]
     """
+    _check("identity", x)
     return x
 
 
@@ -30,6 +38,7 @@ def sign(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> print(nn.sign(jnp.array([-3.0, 0.0, 0.2])))
     [-1.  1.  1.]
     """
+    _check("sign", x)
     return jnp.where(x >= 0, jnp.ones_like(x), jnp.where(x < 0, -jnp.ones_like(x), x))
 
 
@@ -47,6 +56,7 @@ def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> print(jax.grad(nn.relu)(0.0))
     0.0
     """
+    _check("relu", x)
     return jnp.where(x <= 0, jnp.zeros_like(x), x)
 
 
@@ -57,10 +67,15 @@ def leaky_relu(x: Float[Array, "*shape"], negative_slope: float | int = 0.01) ->
 
     `negative_slope` is 0.01 as in the paper, PyTorch and JAX. The derivative at 0 is `negative_slope`.
 
+    Raises:
+        ValueError: a `negative_slope` given as a number is not finite.
+
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> print(nn.leaky_relu(jnp.array([-3.0, 2.0])))
     [-0.03  2.  ]
     """
+    _check("leaky_relu", x)
+    check_number("negative_slope", negative_slope)
     return jnp.where(x <= 0, negative_slope * x, x)
 
 
@@ -75,6 +90,7 @@ def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> print(nn.tanh(jnp.array([0.0, 1000.0])))
     [0. 1.]
     """
+    _check("tanh", x)
     return jnp.tanh(x)
 
 
@@ -90,6 +106,7 @@ def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> print(nn.sigmoid(jnp.array([-1000.0, 0.0, 1000.0])))
     [0.  0.5 1. ]
     """
+    _check("sigmoid", x)
     small = jnp.exp(-jnp.abs(x))
     return jnp.where(x >= 0, 1 / (1 + small), small / (1 + small))
 
@@ -102,9 +119,21 @@ def softmax(x: Float[Array, "*shape"], axis: int = -1) -> Float[Array, "*shape"]
     The largest logit is subtracted first: the quotient stays the same and nothing overflows. For training use
     `jaxnn.softmax_cross_entropy`, which is exact where log(softmax(x)) is not.
 
+    Raises:
+        ValueError: x has no such `axis`.
+
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> print(nn.softmax(jnp.array([3.0, 1.0, -3.0])).round(2))
     [0.88 0.12 0.  ]
     """
+    _check("softmax", x)
+    if jnp.ndim(x) == 0:
+        raise ValueError("softmax takes x with an axis of classes; got a scalar")
+    check_size("axis", axis, at_least=-jnp.ndim(x), below=jnp.ndim(x))
     exponentials = jnp.exp(x - jnp.max(x, axis=axis, keepdims=True))
     return exponentials / jnp.sum(exponentials, axis=axis, keepdims=True)
+
+
+def _check(function: str, x: Any) -> None:
+    if not isinstance(x, float):  # which is an array without axes
+        check_floating(function, "x", x)

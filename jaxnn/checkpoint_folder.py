@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from jaxnn import hosts
-from jaxnn._checks import check_number, check_size
+from jaxnn._checks import check_flag, check_number, check_size, in_words
 from jaxnn._metric_names import mode_of
 from jaxnn._tensors import ASIDE, DamagedError, read_whole
 from jaxnn.checkpoint import Checkpoint, parse_checkpoint, read_about, save_checkpoint
@@ -58,6 +58,9 @@ class Checkpoints:
             raise TypeError(f"folder must be a path; got {type(self.folder).__name__}")
         check_number("seconds", self.seconds, at_least=0)
         check_size("keep", self.keep)
+        check_flag("resume", self.resume)
+        if not isinstance(self.config, dict | None):
+            raise TypeError(f"config must be a dict; got {in_words(self.config)}")
         if self.best is not None and (
             mode_of(str(self.best)) is None or str(self.best).partition("/")[0] not in ("train", "validation")
         ):

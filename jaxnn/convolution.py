@@ -21,7 +21,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from jaxnn._checks import check_size
+from jaxnn._checks import check_floating, check_size, in_words
 from jaxnn._dtypes import at_least_float32
 from jaxnn._products import Geometry, convolve, image_gradient, kernel_gradient
 
@@ -71,10 +71,9 @@ def conv2d(
     (1, 2, 2, 5)
     """
     _check_images("conv2d", x)
+    check_floating("conv2d", "W", W)
     if W.ndim != 4:
         raise ValueError(f"W must be [kernel height, kernel width, in, out channels]; got shape {W.shape}")
-    if not jnp.issubdtype(W.dtype, jnp.floating):
-        raise TypeError(f"conv2d takes floating-point W; got {W.dtype}")
     if 0 in W.shape:
         raise ValueError(f"W must not be empty; got shape {W.shape}")
     if x.shape[3] != W.shape[2]:
@@ -82,8 +81,8 @@ def conv2d(
             f"x has {x.shape[3]} channels and W takes {W.shape[2]}: x is {x.shape} [batch, height, width, channels], "
             f"W is {W.shape} [kernel height, kernel width, in, out channels]"
         )
-    image, kernel, strides = (x.shape[1], x.shape[2]), (W.shape[0], W.shape[1]), pair("stride", stride)
-    geometry = Geometry(image, kernel, strides, _pads_for(image, kernel, strides, padding, "the kernel"))
+    image, kernel = (x.shape[1], x.shape[2]), (W.shape[0], W.shape[1])
+    geometry = geometry_of(image, kernel, pair("stride", stride), padding, "the kernel")
     dtype = jnp.result_type(x, W)
     x, W = _varying_alike(x.astype(dtype), W.astype(dtype))
     y = _contract.bind(x[None], W[None], out="y", geometry=geometry)
@@ -114,7 +113,8 @@ def max_pool2d(
     [[ 5.  7.]
      [13. 15.]]
     """
-    windows, strides, pads = _pool("max_pool2d", x, window, stride, padding)
+    _check_images("max_pool2d", x)
+    _, windows, strides, pads = pooling_of((x.shape[1], x.shape[2]), window, stride, padding)
     if windows == strides and pads == ((0, 0), (0, 0)):
         return _largest_side_by_side(windows, x)
     # Width first: then the first of equal ones is the first row by row.
@@ -147,8 +147,9 @@ def average_pool2d(
     [[ 2.5  4.5]
      [10.5 12.5]]
     """
-    windows, strides, pads = _pool("average_pool2d", x, window, stride, padding)
-    sizes, dtype = x.shape[1:3], x.dtype
+    _check_images("average_pool2d", x)
+    sizes, windows, strides, pads = pooling_of((x.shape[1], x.shape[2]), window, stride, padding)
+    dtype = x.dtype
     x = x.astype(at_least_float32(dtype))
     for axis in (2, 1):
         along = (windows[axis - 1], strides[axis - 1], pads[axis - 1])
@@ -286,11 +287,9 @@ mlir.register_lowering(_contract, mlir.lower_fun(_on_cpu, multiple_results=False
 
 
 def _check_images(kind: str, x: Array) -> None:
+    check_floating(kind, "x", x, hint=" (scale it first: preprocess=…)")
     if x.ndim != 4:
         raise ValueError(f"{kind} takes x of shape [batch, height, width, channels]; got {x.shape}")
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        hint = " (scale it first: preprocess=…)" if jnp.issubdtype(x.dtype, jnp.integer) else ""
-        raise TypeError(f"{kind} takes floating-point x; got {x.dtype}{hint}")
     if any(jax.typeof(x).sharding.spec):
         raise ValueError(f"{kind} takes no explicitly sharded x: make the mesh's axes jax.sharding.AxisType.Auto")
 
@@ -307,7 +306,7 @@ def pair(name: str, value: int | Pair) -> Pair:
     """One number for both directions, or (vertical, horizontal); at least 1."""
     both = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value, value)
     if len(both) != 2:
-        raise ValueError(f"{name} must be one number or two, (vertical, horizontal); got {value!r}")
+        raise ValueError(f"{name} must be one number or two, (vertical, horizontal); got {in_words(value)}")
     for size in both:
         check_size(name, size)
     return int(both[0]), int(both[1])
@@ -321,14 +320,14 @@ def check_padding(padding: Padding) -> tuple[Pair, Pair] | None:
     try:
         (top, bottom), (left, right) = sides if isinstance(sides, Sequence | np.ndarray) else ((sides, sides),) * 2
     except (TypeError, ValueError):
-        raise ValueError(f"{_PADDING}; got {padding!r}") from None
+        raise ValueError(f"{_PADDING}; got {in_words(padding)}") from None
     for zeros in (top, bottom, left, right):
         check_size("padding", zeros, at_least=0)
     return (int(top), int(bottom)), (int(left), int(right))
 
 
-def _pads_for(image: Pair, window: Pair, strides: Pair, padding: Padding, what: str) -> tuple[Pair, Pair]:
-    """The padding of an image of this size; refuse what leaves no room for the window."""
+def geometry_of(image: Pair, window: Pair, strides: Pair, padding: Padding, what: str) -> Geometry:
+    """Where the window comes to lie on an image of this size; refuse what leaves no room for it."""
     pads = check_padding(padding)
     if pads is None:
         vertical, horizontal = (
@@ -340,22 +339,20 @@ def _pads_for(image: Pair, window: Pair, strides: Pair, padding: Padding, what: 
     if window[0] > height or window[1] > width:
         padded = "" if (height, width) == image else f" padded to {height}x{width}"
         raise ValueError(f"{what} is {window[0]}x{window[1]}, larger than the image of {image[0]}x{image[1]}{padded}")
-    return pads
+    return Geometry(image, window, strides, pads)
 
 
-def _pool(
-    kind: str, x: Array, window: int | Pair, stride: int | Pair | None, padding: Padding
-) -> tuple[Pair, Pair, tuple[Pair, Pair]]:
-    _check_images(kind, x)
+def pooling_of(image: Pair, window: int | Pair, stride: int | Pair | None, padding: Padding) -> Geometry:
+    """The same for pooling; refuse a window of nothing but padding."""
     windows = pair("window", window)
     strides = windows if stride is None else pair("stride", stride)
-    pads = _pads_for((x.shape[1], x.shape[2]), windows, strides, padding, "the window")
-    for extent, pad in zip(windows, pads, strict=True):
+    geometry = geometry_of(image, windows, strides, padding, "the window")
+    for extent, pad in zip(windows, geometry.pads, strict=True):
         if max(pad) >= extent:
             raise ValueError(
                 f"padding {max(pad)} is as large as the window's {extent}: it would pool nothing but padding"
             )
-    return windows, strides, pads
+    return geometry
 
 
 def _windows(x: Array, axis: int, window: int, stride: int, pad: Pair, *, fill: float) -> list[Array]:

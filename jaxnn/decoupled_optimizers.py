@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxnn._checks import Scalar, check_number
+from jaxnn._checks import Scalar, check_flag, check_number
 from jaxnn._transitions import (
     Mask,
     Rate,
     check_floating,
     check_rate,
+    check_update,
     decay_weights,
     gradient,
+    is_masked,
     like,
     map_leaves,
     mask_over,
@@ -96,6 +98,7 @@ def adamw(
         return rule.init(params)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
+        check_update(grads, params, state.m)
         lr = rate_at(learning_rate, state.count)
         steps, new_state = rule.update(map_leaves(widened, grads), state, params)  # not yet rounded
         steps = decay_weights("adamw", steps, params, lr, weight_decay, mask)
@@ -149,6 +152,7 @@ def lion(
         return LionState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: LionState, params: PyTree = None) -> tuple[PyTree, LionState]:
+        check_update(grads, params, state.m)
         lr = rate_at(learning_rate, state.count)
         steps = map_leaves(lambda m, g: -lr(m) * jnp.sign(moving_mean(beta1, m, gradient(m, g))), state.m, grads)
         steps = decay_weights("lion", steps, params, lr, weight_decay, mask)
@@ -212,6 +216,7 @@ def muon(
     check_rate(learning_rate)
     check_number("momentum", momentum, at_least=0, below=1)
     check_number("weight_decay", weight_decay, at_least=0)
+    check_flag("nesterov", nesterov)
     if consistent_rms is not None:
         check_number("consistent_rms", consistent_rms, above=0)
     if rest is not None and not isinstance(rest, optax.GradientTransformation):
@@ -226,7 +231,9 @@ def muon(
         return MuonState(zero_count(), map_leaves(zeros, matrices), other.init(others))
 
     def update(grads: PyTree, state: MuonState, params: PyTree = None, **extra: Any) -> tuple[PyTree, MuonState]:
-        is_matrix = map_leaves(lambda B: not _is_masked(B), state.B, is_leaf=_is_masked)
+        check_update(grads, params, params)
+        check_update(grads, params, state.B)
+        is_matrix = map_leaves(lambda B: not is_masked(B), state.B, is_leaf=is_masked)
         matrix_grads, other_grads = _part(is_matrix, grads)
         matrices, others = (None, None) if params is None else _part(is_matrix, params)
         lr = rate_at(learning_rate, state.count)
@@ -287,7 +294,3 @@ def _part(is_matrix: PyTree, tree: PyTree) -> tuple[PyTree, PyTree]:
     matrices = map_leaves(lambda chosen, leaf: leaf if chosen else optax.MaskedNode(), is_matrix, tree)
     others = map_leaves(lambda chosen, leaf: optax.MaskedNode() if chosen else leaf, is_matrix, tree)
     return matrices, others
-
-
-def _is_masked(node: Any) -> bool:
-    return isinstance(node, optax.MaskedNode)

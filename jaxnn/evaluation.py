@@ -10,10 +10,10 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array
 
-from jaxnn._checks import check_callable, check_examples, check_size
+from jaxnn._checks import check_callable, check_examples, check_functions, check_size
 from jaxnn.layers import Layer, ModelState, Params
 from jaxnn.metrics import accuracy
-from jaxnn.sharding import constrain_batch, number_of_parts, split_evenly
+from jaxnn.sharding import check_batch_sharding, constrain_batch, number_of_parts, split_evenly
 
 __all__ = ["evaluate"]
 
@@ -42,7 +42,8 @@ def evaluate(
     `data_parallel()`, which splits the batches over devices.
 
     Raises:
-        ValueError: a batch size below 1, or data that does not fit the contract.
+        TypeError, ValueError: a batch size below 1, data that does not fit the contract, a `model`, `metrics` or
+            `preprocess` that are none.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> model = nn.linear_regression(outputs=2)
@@ -52,7 +53,11 @@ def evaluate(
     ['error']
     """
     metrics = {"accuracy": accuracy} if metrics is None else metrics
+    check_model(model)
+    _check_functions(metrics)
+    check_functions(preprocess=(preprocess, "(x) -> x"))
     check_size("batch_size", batch_size)
+    check_batch_sharding(batch_sharding, None)
     check_examples("data", data)
     x, y = jnp.asarray(data[0]), jnp.asarray(data[1])
     batch_size = min(batch_size, len(x))
@@ -123,13 +128,24 @@ def measure(
     return on_train, on_validation
 
 
+def check_model(model: Any) -> None:
+    """Refuse what is no model."""
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a Layer, such as mlp([100], outputs=10); got {type(model).__name__}")
+
+
 def check_metrics(metrics: Any) -> None:
+    """Refuse what are no metrics of a training."""
+    _check_functions(metrics)
+    if "loss" in metrics:
+        raise ValueError("a metric cannot be called 'loss': the history of the validation data has the loss itself")
+
+
+def _check_functions(metrics: Any) -> None:
     if not isinstance(metrics, Mapping):
         raise TypeError(f"metrics must be a dict such as {{'accuracy': accuracy}}; got {type(metrics).__name__}")
     for name, metric in metrics.items():
         check_callable(f"metric {name!r}", metric, "(outputs, targets) -> scalar")
-    if "loss" in metrics:
-        raise ValueError("a metric cannot be called 'loss': the history of the validation data has the loss itself")
 
 
 def mean_of_batch(name: str, value: Array) -> Array:

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnn._checks import Scalar, check_callable, check_finite, check_number, check_size, is_concrete
+from jaxnn._checks import Scalar, check_callable, check_dtype, check_finite, check_number, check_size, is_concrete
 from jaxnn._differences import Values, central, judge, ladder, noise, relative_error
 from jaxnn._gradient_subject import NOT_DETERMINISTIC, Subject, prepare
 from jaxnn.gradient_report import GradientReport, Kink, LeafReport
-from jaxnn.gradients import as_entries, leaf_names
+from jaxnn.gradients import check_entries, leaf_names
 
 __all__ = ["check_gradients"]
 
@@ -87,6 +87,7 @@ def check_gradients(
         check_size("sample", sample)
     check_size("directions", directions, at_least=0)
     check_size("seed", seed, at_least=0)
+    check_dtype("dtype", dtype)
     if np.dtype(dtype).name not in _DEFAULT_RTOL:
         raise ValueError(f"dtype must be float64 or float32; in {np.dtype(dtype).name} differences are noise")
     rtol = _DEFAULT_RTOL[np.dtype(dtype).name] if rtol is None else rtol
@@ -98,15 +99,15 @@ def check_gradients(
     wide = np.dtype(dtype) == np.float64
     # Arrays in f's surroundings may be narrower: let them meet the wider ones.
     with jax.enable_x64(wide), jax.numpy_dtype_promotion("standard"), np.errstate(all="ignore"):
-        params = jax.tree.map(lambda leaf: _widened(leaf, dtype), as_entries(params))
-        leaves = jax.tree.leaves(params)
-        for name, leaf in zip(leaf_names(params), leaves, strict=True):
+        check_entries(params)
+        for name, leaf in zip(leaf_names(params), jax.tree.leaves(params), strict=True):
             check_finite(name, leaf)
-        if not any(leaf.size for leaf in leaves):
+        if not any(np.size(leaf) for leaf in jax.tree.leaves(params)):
             raise ValueError("params has no entries")
+        params = jax.tree.map(lambda leaf: _widened(np.asarray(leaf), dtype), params)
         args = jax.tree.map(lambda leaf: _widened(leaf, dtype), args)
         random = np.random.default_rng(seed)
-        chosen = _choose([leaf.size for leaf in leaves], sample, random)
+        chosen = _choose([leaf.size for leaf in jax.tree.leaves(params)], sample, random)
         try:
             subject = prepare(f, gradient, params, args, points=2 * sum(map(len, chosen)))
         except jax.errors.UnexpectedTracerError as error:

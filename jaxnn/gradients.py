@@ -55,13 +55,15 @@ def numerical_gradient(
     [6. 8.] 3.0
     """
     check_callable("f", f, "(params) -> scalar")
-    params = as_entries(params)
-    check_one_number(f, params)
+    check_entries(params)
     if step is not None:
         check_number("step", step, above=0)
-        _check_step_is_felt(params, step)
     if batch is not None:
         check_size("batch", batch)
+    params = jax.tree.map(jnp.asarray, params)
+    check_one_number(f, params)
+    if step is not None:
+        _check_step_is_felt(params, step)
     leaves, structure = jax.tree.flatten(params)
     size = sum(leaf.size for leaf in leaves)
     if size == 0:
@@ -121,17 +123,15 @@ def leaf_names(params: PyTree) -> list[str]:
     return [jax.tree_util.keystr(path, simple=True, separator="/") or "params" for path in paths]
 
 
-def as_entries(params: PyTree) -> PyTree:
-    """The params as arrays; refuse leaves that have no gradient."""
+def check_entries(params: PyTree) -> None:
+    """Refuse leaves that have no gradient."""
     for name, leaf in zip(leaf_names(params), jax.tree.leaves(params), strict=True):
         if not isinstance(leaf, float | np.ndarray | np.generic | jax.Array):
             raise TypeError(f"{name} is a {type(leaf).__name__}; only arrays of real numbers have a gradient")
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        if not jnp.issubdtype(kind := getattr(leaf, "dtype", np.dtype(float)), jnp.floating):
             raise TypeError(
-                f"{name} has dtype {jnp.result_type(leaf)}; only real floating-point entries have a gradient "
-                "(leave it out of params)"
+                f"{name} has dtype {kind}; only real floating-point entries have a gradient (leave it out of params)"
             )
-    return jax.tree.map(jnp.asarray, params)
 
 
 def check_one_number(f: Callable[..., Any], *args: Any) -> None:

@@ -3,12 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxnn import convolution, initializers
-from jaxnn._checks import check_functions, check_size
-from jaxnn.convolution import Padding, Pair, check_padding, pair
+from jaxnn._checks import check_entries, check_flag, check_functions, check_size, check_start
+from jaxnn.convolution import Padding, Pair, check_padding, geometry_of, pair, pooling_of
 from jaxnn.initializers import Initializer
 from jaxnn.layers import Layer, ModelState, Params, Shape, without_params
 
@@ -34,7 +33,7 @@ def conv2d(
     subtracts the mean, b is idle: `bias=False`.
 
     Raises:
-        TypeError: x is not floating point, as unscaled pixels are.
+        TypeError: x is not floating point, as unscaled pixels are; `params` without W or b.
         ValueError: a size, stride or padding out of range; images smaller than the kernel.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
@@ -47,6 +46,7 @@ def conv2d(
     kernel = pair("size", size)
     strides = pair("stride", stride)
     check_padding(padding)
+    check_flag("bias", bias)
     initializer = initializers.xavier() if initializer is None else initializer
     check_functions(
         initializer=(initializer, "(key, shape) -> array"),
@@ -54,17 +54,14 @@ def conv2d(
     )
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
-        _check_image_shape("conv2d", input_shape)
+        check_start(key, input_shape)
+        height, width, channels = _image_shape("conv2d", input_shape)
+        output = geometry_of((height, width), kernel, strides, padding, "the kernel").output
         W_key, b_key = jax.random.split(key)
-        params = {"W": initializer(W_key, (*kernel, input_shape[2], filters))}
+        params = {"W": initializer(W_key, (*kernel, channels, filters))}
         if bias:
             params["b"] = bias_initializer(b_key, (filters,))
-        output = jax.eval_shape(
-            lambda x, W: convolution.conv2d(x, W, stride=strides, padding=padding),
-            jax.ShapeDtypeStruct((1, *input_shape), params["W"].dtype),
-            params["W"],
-        )
-        return params, {}, output.shape[1:]
+        return params, {}, (*output, filters)
 
     def apply(
         params: Params,
@@ -75,6 +72,7 @@ def conv2d(
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del training, key
+        check_entries("params", params, "W", *(["b"] if bias else []))
         y = convolution.conv2d(x, params["W"], stride=strides, padding=padding)
         return (y + params["b"].reshape(1, 1, 1, -1) if bias else y), model_state
 
@@ -89,7 +87,7 @@ def max_pool2d(window: int | Pair = 2, *, stride: int | Pair | None = None, padd
     >>> print(y.shape)
     (5, 14, 14, 3)
     """
-    return _pool(convolution.max_pool2d, "max_pool", window, stride, padding)
+    return _pool(convolution.max_pool2d, "max_pool", pair("window", window), stride, padding)
 
 
 def average_pool2d(
@@ -116,12 +114,15 @@ def _pool(function: Any, kind: str, window: int | Pair | None, stride: int | Pai
         return function(x, x.shape[1:3] if windows is None else windows, stride=strides, padding=padding)
 
     def shape_of(input_shape: Shape) -> Shape:
-        _check_image_shape(f"{kind}2d", input_shape)
-        return jax.eval_shape(pool, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)).shape[1:]
+        height, width, channels = _image_shape(f"{kind}2d", input_shape)
+        output = pooling_of((height, width), windows or (height, width), strides, padding).output
+        return *output, channels
 
     return without_params(pool, shape_of, kind)
 
 
-def _check_image_shape(kind: str, shape: Shape) -> None:
+def _image_shape(kind: str, shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise ValueError(f"{kind} takes examples of shape (height, width, channels); got {shape}")
+    height, width, channels = shape
+    return height, width, channels

@@ -1,6 +1,7 @@
 """Initial weights: functions `(key, shape, dtype) -> array`, or functions that make one.
 
-The form is that of `jax.nn.initializers`, whose own functions can stand wherever these can.
+The form is that of `jax.nn.initializers`, whose own functions can stand wherever these can. Each raises a TypeError or
+ValueError, when drawn, for what is not one key, a tuple of sizes and a floating-point dtype.
 """
 
 import math
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxnn._checks import Scalar, check_number
+from jaxnn._checks import Scalar, check_dtype, check_key, check_number, check_shape
 
 __all__ = ["Initializer", "constant", "he", "normal", "xavier", "zeros"]
 
@@ -26,12 +27,15 @@ def zeros(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = None) -> Float
     >>> print(nn.zeros(jax.random.key(0), (2,)))
     [0. 0.]
     """
-    del key
+    _check_draw(key, shape, dtype)
     return jnp.zeros(shape, dtype)
 
 
 def constant(value: Scalar) -> Initializer:
     """Every entry `value`.
+
+    Raises:
+        ValueError: a `value` given as a number is not finite.
 
     >>> import jax, jaxnn as nn
     >>> print(nn.constant(1.0)(jax.random.key(0), (2,)))
@@ -40,7 +44,7 @@ def constant(value: Scalar) -> Initializer:
     check_number("value", value)
 
     def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        del key
+        _check_draw(key, shape, dtype)
         return jnp.full(shape, value, _float(dtype))
 
     return init
@@ -64,6 +68,7 @@ def normal(std: Scalar = 0.01) -> Initializer:
     check_number("std", std, at_least=0)
 
     def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        _check_draw(key, shape, dtype)
         dtype = _float(dtype)
         # Drawn flat: the same numbers, and XLA compiles narrow matrices of random bits four times slower.
         return jnp.asarray(std, dtype) * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
@@ -110,6 +115,7 @@ def he() -> Initializer:
 
 def _fan_in_normal(gain: float) -> Initializer:
     def init(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        _check_draw(key, shape, dtype)
         if len(shape) < 2:
             raise ValueError(f"the number of inputs is not defined for weights of shape {shape}; it takes two axes")
         # W[in, out] and W[kernel_h, kernel_w, in, out]: all axes but the last feed a unit.
@@ -117,6 +123,13 @@ def _fan_in_normal(gain: float) -> Initializer:
         return normal(math.sqrt(gain / max(n_in, 1)))(key, shape, dtype)
 
     return init
+
+
+def _check_draw(key: Any, shape: Any, dtype: Any) -> None:
+    check_key("key", key)
+    check_shape("shape", shape, at_least=0)
+    if dtype is not None:
+        check_dtype("dtype", dtype)
 
 
 def _float(dtype: Any) -> Any:

@@ -2,6 +2,9 @@
 
 A layer takes arrays `[batch, features]` or `[batch, height, width, channels]`. What the optimizer moves is in
 `params`; what training updates otherwise, such as batch norm's running moments, in `model_state`.
+
+Each `init` raises a TypeError or ValueError for what is not one key and a tuple of sizes; each `apply` for what is no
+array, and for `params` or a `model_state` of another layer.
 """
 
 import math
@@ -16,7 +19,21 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxnn import initializers
-from jaxnn._checks import Scalar, check_callable, check_functions, check_number, check_size, is_concrete
+from jaxnn._checks import (
+    Scalar,
+    check_array,
+    check_callable,
+    check_choice,
+    check_entries,
+    check_flag,
+    check_floating,
+    check_functions,
+    check_key,
+    check_number,
+    check_size,
+    check_start,
+    is_concrete,
+)
 from jaxnn._dtypes import at_least_float32
 from jaxnn.initializers import Initializer
 
@@ -26,6 +43,7 @@ Params: TypeAlias = dict[str, Any]
 ModelState: TypeAlias = dict[str, Any]
 Shape: TypeAlias = tuple[int, ...]
 
+_SCALE = " (scale it first: preprocess=…)"
 
 Init: TypeAlias = Callable[[PRNGKeyArray, Shape], tuple[Params, ModelState, Shape]]
 Apply: TypeAlias = Callable[..., tuple[Array, ModelState]]
@@ -88,6 +106,7 @@ def dense(
     )
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
+        check_start(key, input_shape)
         if len(input_shape) != 1:
             raise ValueError(f"dense takes examples of shape (features,); got {input_shape} (put flatten() before it)")
         W_key, b_key = jax.random.split(key)
@@ -104,10 +123,11 @@ def dense(
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del training, key
+        check_entries("params", params, "W", "b")
+        check_floating("dense", "x", x, _SCALE)
         W, b = params["W"], params["b"]
         if x.ndim != 2 or x.shape[1] != W.shape[0]:
             raise ValueError(f"dense takes x of shape [batch, {W.shape[0]}]; got {x.shape}")
-        _check_floating("dense", x)
         return x @ W + b[None, :], model_state
 
     return Layer(init, apply, "dense")
@@ -133,11 +153,13 @@ def flatten() -> Layer:
     >>> print(y.shape)
     (5, 64)
     """
-    return without_params(
-        lambda x: x.reshape(x.shape[0], math.prod(x.shape[1:])),
-        lambda shape: (math.prod(shape),),
-        "flatten",
-    )
+
+    def flat(x: Array) -> Array:
+        if x.ndim == 0:
+            raise ValueError("flatten takes x of shape [batch, …]; got a scalar")
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+    return without_params(flat, lambda shape: (math.prod(shape),), "flatten")
 
 
 def dropout(rate: Scalar, *, scale_at: Literal["training", "inference"] = "training") -> Layer:
@@ -158,11 +180,10 @@ def dropout(rate: Scalar, *, scale_at: Literal["training", "inference"] = "train
     [[2. 0. 2. 2. 0. 0. 0. 0.]]
     """
     check_number("rate", rate, at_least=0, below=1)
-    if scale_at not in ("training", "inference"):
-        raise ValueError(f"scale_at must be 'training' or 'inference'; got {scale_at!r}")
+    check_choice("scale_at", scale_at, ["training", "inference"])
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
-        del key
+        check_start(key, input_shape)
         return {}, {}, input_shape
 
     def apply(
@@ -174,14 +195,16 @@ def dropout(rate: Scalar, *, scale_at: Literal["training", "inference"] = "train
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del params
-        _check_floating("dropout", x)
+        check_floating("dropout", "x", x, _SCALE)
+        check_flag("training", training)
         if isinstance(rate, int | float) and rate == 0:
             return x, model_state
-        keep = jnp.asarray(1 - rate, x.dtype)
         if not training:
-            return (x * keep if scale_at == "inference" else x), model_state
+            return (x * jnp.asarray(1 - rate, x.dtype) if scale_at == "inference" else x), model_state
         if key is None:
             raise ValueError("dropout needs a key in training: apply(params, model_state, x, training=True, key=key)")
+        check_key("key", key)
+        keep = jnp.asarray(1 - rate, x.dtype)
         # Drawn flat: the same numbers, and XLA compiles narrow matrices of random bits four times slower.
         mask = jax.random.bernoulli(key, jnp.asarray(1 - rate, jnp.float32), (x.size,)).reshape(x.shape)
         kept = x / keep if scale_at == "training" else x
@@ -222,7 +245,7 @@ def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-6) -> Layer:
     check_number("eps", eps, above=0)
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
-        del key
+        check_start(key, input_shape)
         if not input_shape:
             raise ValueError("batch_norm takes examples with a channel axis; got scalars")
         channels = input_shape[-1:]
@@ -243,7 +266,12 @@ def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-6) -> Layer:
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del key
-        _check_floating("batch_norm", x)
+        check_entries("params", params, "gamma", "beta")
+        check_entries("model_state", model_state, "mean", "var", "count")
+        check_floating("batch_norm", "x", x, _SCALE)
+        check_flag("training", training)
+        if x.shape[-1:] != (channels := params["gamma"].shape):
+            raise ValueError(f"batch_norm takes x of shape [batch, …, {channels[0]}]; got {x.shape}")
         per_channel = (1,) * (x.ndim - 1) + x.shape[-1:]
         if training:
             mean, var = _moments(x)
@@ -300,6 +328,7 @@ def sequential(*layers: Layer) -> Layer:
         names.append(f"{layer.kind}{numbers[layer.kind]}")
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
+        check_start(key, input_shape)
         params, model_state = {}, {}
         for name, layer in zip(names, layers, strict=True):
             layer_params, layer_state, input_shape = layer.init(_key_of(name, key), input_shape)
@@ -317,6 +346,11 @@ def sequential(*layers: Layer) -> Layer:
         training: bool = False,
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
+        check_entries("params", params)
+        check_entries("model_state", model_state)
+        check_flag("training", training)
+        if key is not None:
+            check_key("key", key)
         new_state = dict(model_state)
         for name, layer in zip(names, layers, strict=True):
             layer_key = None if key is None else _key_of(name, key)
@@ -338,7 +372,7 @@ def without_params(function: Callable[[Array], Array], shape_of: Callable[[Shape
     """A function of arrays as a layer."""
 
     def init(key: PRNGKeyArray, input_shape: Shape) -> tuple[Params, ModelState, Shape]:
-        del key
+        check_start(key, input_shape)
         return {}, {}, shape_of(input_shape)
 
     def apply(
@@ -350,14 +384,10 @@ def without_params(function: Callable[[Array], Array], shape_of: Callable[[Shape
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, ModelState]:
         del params, training, key
+        check_array("x", x)
         return function(x), model_state
 
     return Layer(init, apply, kind)
-
-
-def _check_floating(kind: str, x: Array) -> None:
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"{kind} takes floating-point x; got {x.dtype} (scale it first: preprocess=…)")
 
 
 def _moments(x: Float[Array, "batch *rest channels"]) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PyTree
 
-from jaxnn._checks import Scalar, check_labels, check_number
+from jaxnn._checks import Scalar, check_array, check_floating, check_labels, check_number
 
 __all__ = [
     "cross_entropy",
@@ -27,6 +27,7 @@ def mean_squared_error(outputs: Float[Array, "*shape"], targets: Num[Array, "...
 
     Raises:
         ValueError: shapes differ; `(n, 1)` against `(n,)` would broadcast to `(n, n)` in silence.
+        TypeError: outputs that are not floating point, or targets that are not numbers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> print(nn.mean_squared_error(jnp.array([[1.0], [2.0]]), jnp.array([[0.0], [4.0]])))
@@ -44,6 +45,7 @@ def mean_absolute_error(outputs: Float[Array, "*shape"], targets: Num[Array, "..
 
     Raises:
         ValueError: shapes differ; `(n, 1)` against `(n,)` would broadcast to `(n, n)` in silence.
+        TypeError: outputs that are not floating point, or targets that are not numbers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> print(nn.mean_absolute_error(jnp.array([[1.0], [2.0]]), jnp.array([[0.0], [4.0]])))
@@ -70,7 +72,7 @@ def cross_entropy(
 
     Raises:
         ValueError: fewer than two classes, shapes that do not match, labels out of range, or `eps` not above 0.
-        TypeError: labels that are not integers.
+        TypeError: outputs that are not floating point, or labels that are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> p = jnp.array([[0.6, 0.4], [0.1, 0.9]])
@@ -78,8 +80,9 @@ def cross_entropy(
     0.51 2.30
     """
     check_number("eps", eps, above=0)
+    weights = _as_weights(probabilities, targets)
     surprise = -jnp.log(jnp.maximum(probabilities, eps)) + (1 - jnp.minimum(probabilities, eps) / eps)
-    return _mean_over_classes(_as_weights(probabilities, targets), surprise)
+    return _mean_over_classes(weights, surprise)
 
 
 def softmax_cross_entropy(logits: Float[Array, "*batch classes"], targets: Num[Array, "..."]) -> Float[Array, ""]:
@@ -98,7 +101,7 @@ def softmax_cross_entropy(logits: Float[Array, "*batch classes"], targets: Num[A
 
     Raises:
         ValueError: fewer than two classes, shapes that do not match, or labels out of range.
-        TypeError: labels that are not integers.
+        TypeError: outputs that are not floating point, or labels that are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> logits = jnp.array([[1e4, -1e4], [0.0, 0.0]])
@@ -125,6 +128,7 @@ def l2_penalty(weight_decay: Scalar) -> Callable[[PyTree], Float[Array, ""]]:
 
     Raises:
         ValueError: `weight_decay` is negative or not finite; or, when called, no leaf is a weight.
+        TypeError: when called: weights that are not floating point.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> params = {"dense1": {"W": jnp.array([[3.0, 4.0]]), "b": jnp.array([100.0])}}
@@ -134,9 +138,11 @@ def l2_penalty(weight_decay: Scalar) -> Callable[[PyTree], Float[Array, ""]]:
     check_number("weight_decay", weight_decay, at_least=0)
 
     def penalty(params: PyTree) -> Float[Array, ""]:
-        weights = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
+        weights = [leaf for leaf in jax.tree.leaves(params) if jnp.ndim(leaf) >= 2]
         if not weights:
             raise ValueError("l2_penalty found no weights: no leaf of params has two axes or more")
+        for W in weights:
+            check_floating("l2_penalty", "weights", W)
         squares = sum((jnp.sum(W**2) for W in weights[1:]), start=jnp.sum(weights[0] ** 2))
         return jnp.asarray(0.5 * weight_decay, squares.dtype) * squares
 
@@ -145,6 +151,8 @@ def l2_penalty(weight_decay: Scalar) -> Callable[[PyTree], Float[Array, ""]]:
 
 def as_labels(outputs: Float[Array, "*batch classes"], targets: Num[Array, "..."]) -> Int[Array, "*batch"]:
     """Labels in int32, from integer labels or one-hot rows, once the shapes are known to fit."""
+    check_floating("classification", "outputs", outputs)
+    check_array("targets", targets, real=True)
     if outputs.ndim == 0 or outputs.shape[-1] < 2:
         raise ValueError(f"outputs have shape {outputs.shape}; expected [batch, classes] with two classes or more")
     if targets.shape == outputs.shape:
@@ -185,6 +193,8 @@ def _mean_over_classes(
 
 
 def _difference(outputs: Float[Array, "*shape"], targets: Num[Array, "..."]) -> Float[Array, "*shape"]:
+    check_floating("a loss", "outputs", outputs)
+    check_array("targets", targets, real=True)
     if outputs.shape != targets.shape:
         hint = ""
         if outputs.shape == (*targets.shape, 1):

@@ -17,7 +17,7 @@ def accuracy(outputs: Float[Array, "*batch classes"], targets: Num[Array, "..."]
 
     Raises:
         ValueError: fewer than two classes, or shapes that do not match.
-        TypeError: labels that are not integers.
+        TypeError: outputs that are not floating point, or labels that are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> logits = jnp.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
@@ -41,8 +41,8 @@ def confusion_matrix(
     [[1 0]
      [1 1]]
     """
-    classes = outputs.shape[-1]
     is_true = as_labels(outputs, targets)[..., None] == class_index(outputs)
+    classes = outputs.shape[-1]
     is_predicted = as_labels(outputs, outputs)[..., None] == class_index(outputs)
     true, predicted = (rows.reshape(-1, classes).astype(jnp.int32) for rows in (is_true, is_predicted))
     return true.T @ predicted

@@ -7,8 +7,8 @@ import jax
 from jaxtyping import Array
 
 from jaxnn import activations, initializers
-from jaxnn._checks import Scalar, check_number, check_size
-from jaxnn.convolution import Padding, Pair
+from jaxnn._checks import Scalar, check_callable, check_flag, check_number, check_size, in_words
+from jaxnn.convolution import Padding, Pair, pair
 from jaxnn.image_layers import average_pool2d, conv2d, max_pool2d
 from jaxnn.initializers import Initializer
 from jaxnn.layers import Layer, batch_norm, dense, flatten, sequential
@@ -33,7 +33,7 @@ def linear_regression(outputs: int = 1, *, initializer: Initializer | None = Non
     >>> print(params["dense1"]["W"].shape, z.shape)
     (3, 1) (5, 1)
     """
-    return sequential(flatten(), dense(outputs, initializer or initializers.normal(0.01)))
+    return sequential(flatten(), dense(outputs, initializers.normal(0.01) if initializer is None else initializer))
 
 
 def perceptron(
@@ -57,9 +57,10 @@ def perceptron(
     >>> print(y)
     [[1.]]
     """
+    bias_initializer = initializers.constant(1.0) if bias_initializer is None else bias_initializer
     return sequential(
         flatten(),
-        dense(outputs, initializer, bias_initializer=bias_initializer or initializers.constant(1.0)),
+        dense(outputs, initializer, bias_initializer=bias_initializer),
         activation_layer(_sign_with_straight_derivative),
     )
 
@@ -107,6 +108,7 @@ def mlp(
     elsewhere, as the textbook advises. `dropout` is the fraction of hidden units dropped in training.
 
     Raises:
+        TypeError: `hidden_sizes` is no list of sizes, or a function is none.
         ValueError: a size below 1, or `dropout` outside [0, 1).
 
     >>> import jax, jaxnn as nn
@@ -115,12 +117,13 @@ def mlp(
     >>> print(list(params), output_shape)
     ['dense1', 'batch_norm1', 'dense2', 'batch_norm2', 'dense3'] (10,)
     """
-    if not isinstance(hidden_sizes, Sequence) or isinstance(hidden_sizes, str):
-        raise TypeError(f"hidden_sizes must be a list of sizes, such as [100, 50]; got {hidden_sizes!r}")
+    if not _is_list(hidden_sizes):
+        raise TypeError(f"hidden_sizes must be a list of sizes, such as [100, 50]; got {in_words(hidden_sizes)}")
     for number, size in enumerate(hidden_sizes, start=1):
         check_size(f"hidden size {number}", size)
+    check_flag("batch_norm", batch_norm)
     check_number("dropout", dropout, at_least=0, below=1)
-    initializer = initializer or _initializer_for(activation)
+    initializer = _initializer_for(activation, initializer)
     layers = [flatten()]
     for size in hidden_sizes:
         layers += _hidden_block(size, activation, initializer, batch_norm, dropout)
@@ -155,11 +158,13 @@ def simple_convnet(
     >>> print({name: layer["W"].shape for name, layer in params.items()}, output_shape)
     {'conv1': (5, 5, 1, 30), 'dense1': (4320, 100), 'dense2': (100, 10)} (10,)
     """
-    initializer = initializer or _initializer_for(activation)
+    check_size("hidden_size", hidden_size)
+    kernel, window = pair("filter_size", filter_size), pair("pool_size", pool_size)
+    initializer = _initializer_for(activation, initializer)
     return sequential(
-        conv2d(filters, filter_size, initializer, stride=stride, padding=padding),
+        conv2d(filters, kernel, initializer, stride=stride, padding=padding),
         activation_layer(activation),
-        max_pool2d(pool_size),
+        max_pool2d(window),
         flatten(),
         dense(hidden_size, initializer),
         activation_layer(activation),
@@ -195,19 +200,28 @@ def convnet(
     ['conv1', 'batch_norm1', 'conv2', 'batch_norm2', 'dense1'] (10,)
     """
     check_number("dropout", dropout, at_least=0, below=1)
-    if isinstance(blocks, str) or not all(isinstance(block, Sequence) for block in blocks):
-        raise TypeError(f"blocks must be lists of numbers of filters, such as [[32, 32], [64]]; got {blocks!r}")
-    initializer = initializer or _initializer_for(activation)
+    if not _is_list(blocks) or not all(map(_is_list, blocks)):
+        raise TypeError(f"blocks must be lists of numbers of filters, such as [[32, 32], [64]]; got {in_words(blocks)}")
+    kernel = pair("filter_size", filter_size)
+    initializer = _initializer_for(activation, initializer)
     layers = []
     for block in blocks:
         for filters in block:
-            convolution = conv2d(filters, filter_size, initializer, padding="SAME", bias=False)
+            convolution = conv2d(filters, kernel, initializer, padding="SAME", bias=False)
             layers += [convolution, batch_norm(), activation_layer(activation)]
         layers.append(max_pool2d(2))
     return sequential(*layers, average_pool2d(), flatten(), dropout_layer(dropout), dense(outputs, initializer))
 
 
-def _initializer_for(activation: Callable[[Array], Array]) -> Initializer:
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _initializer_for(activation: Callable[[Array], Array], initializer: Initializer | None) -> Initializer:
+    """The one given, or else the one that the activation asks for."""
+    check_callable("activation", activation, "(x) -> array")
+    if initializer is not None:
+        return initializer
     relus = (activations.relu, activations.leaky_relu, jax.nn.relu, jax.nn.leaky_relu)
     return initializers.he() if activation in relus else initializers.xavier()
 

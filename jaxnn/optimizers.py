@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from jaxnn._checks import Scalar, check_choice, check_number
+from jaxnn._checks import Scalar, check_choice, check_flag, check_number
 from jaxnn._transitions import (
     Rate,
     check_floating,
     check_rate,
+    check_update,
     gradient,
     like,
     map_leaves,
@@ -86,7 +87,8 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
 
     Raises:
         ValueError: a `learning_rate` given as a number is negative or not finite.
-        TypeError: from `init`, for a leaf that is not floating point. So do all optimizers.
+        TypeError, ValueError: from `init` and `update`, for a leaf that is not floating point; from `update`, for
+            gradients of another structure or shape than the parameters. So do all optimizers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> optimizer = nn.sgd(0.1)
@@ -101,6 +103,7 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
         return SGDState(zero_count())
 
     def update(grads: PyTree, state: SGDState, params: PyTree = None) -> tuple[PyTree, SGDState]:
+        check_update(grads, params, params)
         lr = rate_at(learning_rate, state.count)
         steps = map_leaves(lambda g: -lr(g) * g, map_leaves(widened, grads))
         return updates_of(steps, grads, params), SGDState(optax.safe_increment(state.count))
@@ -142,6 +145,7 @@ def momentum(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
         return MomentumState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
+        check_update(grads, params, state.v)
         lr = rate_at(learning_rate, state.count)
         v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * gradient(v, g), state.v, grads)
         return updates_of(v, grads, params), MomentumState(optax.safe_increment(state.count), v)
@@ -183,6 +187,7 @@ def nesterov(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
         return MomentumState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
+        check_update(grads, params, state.v)
         lr = rate_at(learning_rate, state.count)
 
         def rolled(v: Array, g: Any) -> Array:
@@ -229,6 +234,7 @@ def adagrad(
         return AdaGradState(zero_count(), h)
 
     def update(grads: PyTree, state: AdaGradState, params: PyTree = None) -> tuple[PyTree, AdaGradState]:
+        check_update(grads, params, state.h)
         lr = rate_at(learning_rate, state.count)
         h = map_leaves(lambda h, g: h + gradient(h, g) ** 2, state.h, grads)
         step = map_leaves(lambda h, g: -lr(h) * gradient(h, g) / (root(h) + like(h, eps)), h, grads)
@@ -285,8 +291,7 @@ def rmsprop(
     check_number("decay", decay, at_least=0, below=1)
     check_number("eps", eps, above=0)
     check_number("momentum", momentum, at_least=0, below=1)
-    if not isinstance(centered, bool):
-        raise TypeError(f"centered must be True or False; got {centered!r}")
+    check_flag("centered", centered)
     has_velocity = isinstance(momentum, jax.Array) or momentum != 0
 
     def init(params: PyTree) -> RMSPropState:
@@ -297,6 +302,7 @@ def rmsprop(
         return RMSPropState(zero_count(), h, m, v)
 
     def update(grads: PyTree, state: RMSPropState, params: PyTree = None) -> tuple[PyTree, RMSPropState]:
+        check_update(grads, params, state.h)
         lr = rate_at(learning_rate, state.count)
         m, v = state.m, state.v
         h = map_leaves(lambda h, g: times(decay, h) + like(h, 1 - decay) * gradient(h, g) ** 2, state.h, grads)
@@ -362,8 +368,9 @@ def adam(
         return AdamState(zero_count(), m, v)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
-        t = optax.safe_increment(state.count)
+        check_update(grads, params, state.m)
         lr = rate_at(learning_rate, state.count)
+        t = optax.safe_increment(state.count)
         m = map_leaves(lambda m, g: moving_mean(beta1, m, gradient(m, g)), state.m, grads)
         v = map_leaves(lambda v, g: moving_mean(beta2, v, gradient(v, g) ** 2), state.v, grads)
 

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int, PRNGKeyArray, PyTree
 
-from jaxnn._checks import check_callable, check_key, check_number, check_size
+from jaxnn._checks import check_callable, check_flag, check_key, check_number, check_size, in_words
 from jaxnn._columns import as_columns
 from jaxnn.runner import DivergedError
 from jaxnn.search_space import SearchSpace
 from jaxnn.search_stages import Halving, Trained, Whole, from_best
-from jaxnn.sweep import shown
-from jaxnn.sweep_result import Best, Metric, Mode, SweepResult, check_metric
+from jaxnn.sweep import check_settings, shown
+from jaxnn.sweep_result import Best, Metric, Mode, SweepResult, check_metric, check_metric_kind
 
 __all__ = ["SearchResult", "random_search"]
 
@@ -97,10 +97,12 @@ def random_search(
     >>> print(result.trials.outcomes.shape, result.spaces[1]["learning_rate"].low > 0.001)
     (20, 1, 1) True
     """
+    check_flag("halving", halving)
+    check_flag("progress", progress)
     check_callable("run", run, "(config, key, state) -> (state, outcomes)" if halving else "(config, key) -> outcomes")
     if not isinstance(space, SearchSpace):
         raise TypeError(
-            f"space must be a SearchSpace, such as SearchSpace(rate=log_uniform(1e-6, 1e-2)); got {space!r}"
+            f"space must be a SearchSpace, such as SearchSpace(rate=log_uniform(1e-6, 1e-2)); got {in_words(space)}"
         )
     check_key("key", key)
     check_size("trials", trials)
@@ -109,11 +111,13 @@ def random_search(
     kept = round(keep * trials)
     if kept < 2 and rounds > 1:
         raise ValueError(f"keep={keep:g} of {trials} trials is {kept}; two or more are needed to make a range")
-    draw_key, run_key = jax.random.split(key)
+    check_metric_kind(metric, mode)
+    check_settings(seeds, devices, max_parallel)
     if halving:
         check_size("stages", stages)
         if seeds != 1:
             raise ValueError(f"seeds is {seeds}; with halving each trial is run with one")
+    draw_key, run_key = jax.random.split(key)
     settings = {"key": run_key, "seeds": seeds, "devices": devices, "max_parallel": max_parallel}
     train = Halving(run, stages, settings) if halving else Whole(run, settings)
 

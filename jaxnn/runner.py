@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxnn import hosts
-from jaxnn._checks import check_batch_size, check_callable, check_choice
+from jaxnn._checks import check_batch_size, check_callable, check_choice, check_flag, check_functions
 from jaxnn.checkpoint import Checkpoint
 from jaxnn.checkpoint_folder import Checkpoints, Keeper
 from jaxnn.data.streaming import Stream
@@ -137,7 +137,7 @@ def train(
     >>> print(result.epochs, result.interrupted)
     2 None
     """
-    _check_options(checkpoints, on_divergence, warn)
+    _check_options(checkpoints, on_divergence, report, debug_nans, warn)
     if isinstance(train, Stream):
         check_batch_size(batch_size, len(train))
     train_sample = sample(train, batch_size)
@@ -316,10 +316,12 @@ def train(
     )
 
 
-def _check_options(checkpoints: Any, on_divergence: Any, warn: Any) -> None:
+def _check_options(checkpoints: Any, on_divergence: Any, report: Any, debug_nans: Any, warn: Any) -> None:
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         raise TypeError(f"checkpoints must be Checkpoints(folder, …); got {type(checkpoints).__name__}")
     check_choice("on_divergence", on_divergence, get_args(OnDivergence))
+    check_functions(report=(report, "(epoch) -> None"))
+    check_flag("debug_nans", debug_nans)
     check_callable("warn", warn, "(sentence) -> None")
 
 

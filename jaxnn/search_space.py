@@ -1,14 +1,14 @@
 """Ranges of hyperparameters: drawn from at random, and narrowed to what has proved good."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxnn._checks import check_key, check_number, check_size, is_concrete
+from jaxnn._checks import check_key, check_number, check_size, in_words, is_concrete
 
 __all__ = ["Choice", "Integers", "LogUniform", "SearchSpace", "Uniform", "choice", "integers", "log_uniform", "uniform"]
 
@@ -165,7 +165,7 @@ def choice(*options: Any) -> Choice:
     serves all. All else changes the program, and `sweep` compiles one for each.
 
     Raises:
-        TypeError, ValueError: no option, one twice, or an array.
+        TypeError, ValueError: no option, one twice, a number that is not finite, an array, a list or a dict.
 
     >>> import jax, jaxnn as nn
     >>> print(nn.SearchSpace(optimizer=nn.choice("sgd", "adam")).sample(jax.random.key(0), 4)["optimizer"])
@@ -176,6 +176,11 @@ def choice(*options: Any) -> Choice:
     for number, option in enumerate(options):
         if isinstance(option, np.ndarray | jax.Array):
             raise TypeError("choice takes numbers, words, tuples and functions; got an array")
+        if not isinstance(option, Hashable):
+            kind = type(option).__name__
+            raise TypeError(f"choice takes numbers, words, tuples and functions; got the {kind} {in_words(option)}")
+        if isinstance(option, float):
+            check_number("option", option)
         if option in options[:number]:
             raise ValueError(f"choice has the option {option!r} twice")
     are_numbers = all(isinstance(option, int | float) and not isinstance(option, bool) for option in options)
@@ -207,7 +212,9 @@ class SearchSpace(Mapping[str, Range]):
             raise ValueError("a SearchSpace needs at least one range, such as learning_rate=log_uniform(1e-6, 1e-2)")
         for name, values in ranges.items():
             if not isinstance(values, Range):
-                raise TypeError(f"{name} must be uniform(…), log_uniform(…), integers(…) or choice(…); got {values!r}")
+                raise TypeError(
+                    f"{name} must be uniform(…), log_uniform(…), integers(…) or choice(…); got {in_words(values)}"
+                )
         self._ranges = ranges
 
     def sample(self, key: PRNGKeyArray, trials: int) -> dict[str, Column]:
@@ -265,7 +272,7 @@ def _check_bounds(kind: str, low: Any, high: Any) -> None:
         raise ValueError(f"{kind}: low is {float(low):g}, which is not below high, {float(high):g}")
     limits = np.finfo(np.float32)
     for bound in (float(low), float(high)):
-        if abs(bound) > limits.max / 4 or 0 < abs(bound) < limits.tiny:
+        if abs(bound) > float(limits.max) / 4 or 0 < abs(bound) < float(limits.tiny):
             raise ValueError(f"{kind}: {bound:g} is out of the range of float32")
 
 

@@ -10,10 +10,13 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
+from jaxnn._checks import in_words
+
 __all__ = [
     "Pieces",
     "as_on_device",
     "check_batch_sharding",
+    "checked_devices",
     "constrain_batch",
     "constrain_whole",
     "data_parallel",
@@ -48,6 +51,7 @@ def data_parallel(devices: Sequence[jax.Device] | None = None) -> NamedSharding:
         a `NamedSharding` of the first axis over a mesh of one axis, "batch".
 
     Raises:
+        TypeError: `devices` is no list of devices.
         ValueError: no devices, or one of them twice.
 
     >>> import jax, jaxnn as nn
@@ -60,18 +64,34 @@ def data_parallel(devices: Sequence[jax.Device] | None = None) -> NamedSharding:
     >>> print(bool(result.history.train["accuracy"][-1] > 0.8))
     True
     """
-    devices = jax.devices() if devices is None else list(devices)
-    if not devices:
-        raise ValueError("devices is empty; a batch needs at least one device")
-    if len(set(devices)) < len(devices):
-        raise ValueError(f"devices names a device twice: {', '.join(map(str, devices))}")
     # Not jax.make_mesh: its axes are explicit, and every x[index] would have to say how its result is laid out.
-    mesh = Mesh(np.array(devices), ("batch",), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.array(checked_devices(devices)), ("batch",), axis_types=(AxisType.Auto,))
     return NamedSharding(mesh, PartitionSpec("batch"))
 
 
-def check_batch_sharding(batch_sharding: Any, batch_size: int) -> None:
-    """Refuse what `data_parallel` does not return, a batch that it cannot split, and a process without a device."""
+def checked_devices(devices: Any) -> list[jax.Device]:
+    """Those that are meant, all for None; refuse what is no list of different ones."""
+    if devices is None:
+        return jax.devices()
+    if isinstance(devices, np.ndarray):
+        devices = devices.ravel().tolist()
+    if not isinstance(devices, Sequence) or isinstance(devices, str):
+        raise TypeError(f"devices must be a list such as jax.devices(); got {in_words(devices)}")
+    for device in devices:
+        if not isinstance(device, jax.Device):
+            raise TypeError(f"devices must be a list such as jax.devices(); it holds {in_words(device)}")
+    if not devices:
+        raise ValueError("devices is empty; at least one device is needed")
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices has a device twice: {', '.join(map(str, devices))}")
+    return list(devices)
+
+
+def check_batch_sharding(batch_sharding: Any, batch_size: int | None) -> None:
+    """Refuse what `data_parallel` does not return, a batch that it cannot split, and a process without a device.
+
+    Without a size, batches need not be split evenly.
+    """
     if batch_sharding is None:
         return
     if (
@@ -79,9 +99,9 @@ def check_batch_sharding(batch_sharding: Any, batch_size: int) -> None:
         or len(batch_sharding.spec) != 1
         or any(kind != AxisType.Auto for kind in batch_sharding.mesh.axis_types)
     ):
-        raise TypeError(f"batch_sharding must be made by data_parallel(…); got {batch_sharding!r}")
+        raise TypeError(f"batch_sharding must be made by data_parallel(…); got {in_words(batch_sharding)}")
     parts = number_of_parts(batch_sharding)
-    if batch_size % parts:
+    if batch_size is not None and batch_size % parts:
         raise ValueError(
             f"batch_size is {batch_size}, which {parts} devices cannot share evenly; use a multiple of {parts}"
         )

@@ -15,14 +15,15 @@ from jax.experimental import multihost_utils
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxnn import hosts
-from jaxnn._checks import check_callable, check_key, check_size
+from jaxnn._checks import check_callable, check_flag, check_key, check_size
 from jaxnn._columns import Columns, as_columns, name_leaves
 from jaxnn.free_memory import free_bytes, free_bytes_of_host
 from jaxnn.interrupts import noted_interrupts, wait
+from jaxnn.sharding import checked_devices
 from jaxnn.sweep_program import Program, Run, Traced, choose_block, trace
 from jaxnn.sweep_result import SweepResult
 
-__all__ = ["Alike", "ChunkReport", "Sweeper", "all_finite", "room_for", "shown", "sweep"]
+__all__ = ["Alike", "ChunkReport", "Sweeper", "all_finite", "check_settings", "room_for", "shown", "sweep"]
 
 # What the runs of one core should take at once: by measurement, beyond it they fall out of its caches.
 _CACHE = 8 * 2**20
@@ -100,8 +101,9 @@ def sweep(
     >>> print(result.best("accuracy").config)
     {'learning_rate': 1.0}
     """
-    columns = as_columns(configs)
+    check_flag("progress", progress)
     sweeper = Sweeper(run, key=key, seeds=seeds, devices=devices, max_parallel=max_parallel)
+    columns = as_columns(configs)
     with shown(progress) as report:
         return sweeper(columns, report)
 
@@ -121,13 +123,11 @@ class Sweeper:
         """See `sweep`."""
         check_callable("run", run, "(config, key) -> outcomes")
         check_key("key", key)
-        check_size("seeds", seeds)
-        if max_parallel is not None:
-            check_size("max_parallel", max_parallel)
+        check_settings(seeds, devices, max_parallel)
         self._run = run
         self._key = key
         self._seeds = seeds
-        self._devices = _checked_devices(devices)
+        self._devices = checked_devices(devices)
         self._max_parallel = max_parallel
         self._traced: dict[Any, Traced] = {}
         self._programs: dict[Any, list[Program]] = {}
@@ -326,21 +326,13 @@ def _wait_for_all(reached: PyTree, heard: threading.Event) -> bool:
     return bool(np.any(hosts.call(multihost_utils.process_allgather, np.array(heard.is_set()))))
 
 
-def _checked_devices(devices: Any) -> list[jax.Device]:
-    if devices is None:
-        return jax.devices()
-    if isinstance(devices, np.ndarray):
-        devices = devices.ravel().tolist()
-    if isinstance(devices, jax.Device) or not isinstance(devices, Sequence) or not devices:
-        raise TypeError(f"devices must be a list such as jax.devices(); got {devices!r}")
-    for device in devices:
-        if not isinstance(device, jax.Device):
-            raise TypeError(f"devices must be a list such as jax.devices(); it holds {device!r}")
-    if len(set(devices)) < len(devices):
-        raise ValueError("devices has a device twice")
-    if all(device.process_index != jax.process_index() for device in devices):
+def check_settings(seeds: Any, devices: Any, max_parallel: Any) -> None:
+    """Refuse what a sweep cannot run with."""
+    check_size("seeds", seeds)
+    if max_parallel is not None:
+        check_size("max_parallel", max_parallel)
+    if all(device.process_index != jax.process_index() for device in checked_devices(devices)):
         raise ValueError("devices has none of this process; every process that calls sweep needs one")
-    return list(devices)
 
 
 def _padded(places: list[int], length: int) -> np.ndarray:

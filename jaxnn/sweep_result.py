@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, PyTree
 
-from jaxnn._checks import check_choice
+from jaxnn._checks import check_choice, in_words
 from jaxnn._columns import name_leaves, plain
 
-__all__ = ["Best", "Metric", "Mode", "SweepResult", "check_metric"]
+__all__ = ["Best", "Metric", "Mode", "SweepResult", "check_metric", "check_metric_kind"]
 
 # An outcome's name, or outcomes -> array [configs, seeds]; of a tuple, each next name decides between equals.
 OneMetric: TypeAlias = str | Callable[[Any], Any]
@@ -179,6 +179,15 @@ def check_metric(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> 
     _modes(of_one_run, metric, mode)
 
 
+def check_metric_kind(metric: Any, mode: Any) -> None:
+    """Refuse a metric that is neither a name, nor a function, nor a tuple of names, whatever the outcomes are."""
+    for one in _parts(metric):
+        if not isinstance(one, str | None) and not callable(one):
+            raise TypeError(f"metric must be a name, a function, or a tuple of names; got {in_words(one)}")
+    if mode is not None:
+        check_choice("mode", mode, ["max", "min"])
+
+
 def _score(outcomes: PyTree, metric: OneMetric | None, shape: tuple[int, ...]) -> np.ndarray:
     """One number for each run."""
     if callable(metric):
@@ -198,8 +207,7 @@ def _score(outcomes: PyTree, metric: OneMetric | None, shape: tuple[int, ...]) -
 
 def _modes(outcomes: PyTree, metric: Metric | None, mode: Mode | None) -> list[Mode]:
     """What is good, of each metric of a tuple; of the first as said."""
-    if mode is not None:
-        check_choice("mode", mode, ["max", "min"])
+    check_metric_kind(metric, mode)
     first, *others = _parts(metric)
     return [
         mode or _mode_of(outcomes, first, "say mode='max' or mode='min'"),
@@ -212,13 +220,12 @@ def _parts(metric: Metric | None) -> tuple[OneMetric | None, ...]:
     if not isinstance(metric, tuple):
         return (metric,)
     if not metric or not all(isinstance(name, str) for name in metric):
-        raise TypeError(f"metric must be a name, a function, or a tuple of names; got {metric!r}")
+        raise TypeError(f"metric must be a name, a function, or a tuple of names; got {in_words(metric)}")
     return metric
 
 
 def _find(outcomes: PyTree, metric: str | None) -> tuple[str, np.ndarray]:
-    if not isinstance(metric, str | None):
-        raise TypeError(f"metric must be a name or a function; got {metric!r}")
+    check_metric_kind(metric, None)
     named = name_leaves(outcomes, "outcome")
     if metric is None:
         if len(named) > 1:

@@ -7,7 +7,7 @@ step n draws the same numbers however training reached it.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,17 @@ import optax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxnn._checks import check_batch_size, check_examples, check_key, check_size, check_values
-from jaxnn._run_checks import check_arguments
-from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, mean_of_batch, measure
+from jaxnn._checks import (
+    check_batch_size,
+    check_choice,
+    check_examples,
+    check_key,
+    check_size,
+    check_start,
+    check_values,
+)
+from jaxnn._run_checks import check_arguments, check_optimizer, check_step
+from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, check_model, mean_of_batch, measure
 from jaxnn.layers import Layer, ModelState, Params, Shape
 from jaxnn.metrics import accuracy
 from jaxnn.sampling import Sampling, epoch_indices
@@ -72,7 +80,7 @@ def init_state(
     `input_shape` is that of one example, without the batch axis.
 
     Raises:
-        TypeError: `key` is no PRNG key.
+        TypeError: no model, no optimizer, no PRNG key, or no shape.
         ValueError: the model cannot take such examples.
 
     >>> import jax, jaxnn as nn
@@ -80,7 +88,9 @@ def init_state(
     >>> print(state.params["dense1"]["W"].shape, state.step)
     (3, 4) 0
     """
-    check_key("key", key)
+    check_model(model)
+    check_optimizer(optimizer)
+    check_start(key, input_shape)
     init_key, run_key = jax.random.split(key)
     params, model_state, _ = model.init(init_key, input_shape)
     return TrainState(params, model_state, optimizer.init(params), run_key, jnp.zeros((), jnp.int32))
@@ -106,6 +116,9 @@ def train_step(
 
     `batch_sharding`, such as `data_parallel()`, splits the batch over devices, which must be able to share it evenly.
 
+    Raises:
+        TypeError, ValueError: arguments that do not fit, before any work.
+
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
     >>> state = nn.init_state(model, optimizer, (1,), jax.random.key(0))
@@ -115,6 +128,10 @@ def train_step(
     >>> print(f"{loss:.2f}")
     0.00
     """
+    check_step(model, loss, optimizer, penalty=penalty, preprocess=preprocess, augment=augment)
+    check_batch_sharding(batch_sharding, None)
+    _check_state(state)
+    check_examples("the batch", (x, y))
     x, y = constrain_batch((x, y), batch_sharding)
     objective = objective_of_step(model, loss, state, x, y, penalty=penalty, preprocess=preprocess, augment=augment)
     (value, model_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -192,8 +209,8 @@ def train_epoch(
     its end.
 
     Raises:
-        ValueError: a batch size below 1 or above the number of examples, or not a multiple of the devices; more steps
-            than an epoch has.
+        TypeError, ValueError: arguments that do not fit, before any work: a batch size below 1 or above the number of
+            examples, or not a multiple of the devices; more steps than an epoch has.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> model, optimizer = nn.linear_regression(), nn.sgd(0.1)
@@ -205,15 +222,21 @@ def train_epoch(
     >>> print(losses.shape, state.step)
     (10,) 10
     """
+    check_step(model, loss, optimizer, penalty=penalty, preprocess=preprocess, augment=augment)
+    _check_state(state)
     check_examples("train", train)
     check_batch_size(batch_size, len(train[0]))
     check_batch_sharding(batch_sharding, batch_size)
+    check_choice("sampling", sampling, get_args(Sampling))
+    if data_key is not None:
+        check_key("data_key", data_key)
+    if steps is not None:
+        check_size("steps", steps, below=len(train[0]) // batch_size + 1)
     x, y = jnp.asarray(train[0]), jnp.asarray(train[1])
     data_key = split_by_purpose(state.key).data if data_key is None else data_key
     steps_per_epoch = len(x) // batch_size
     indices = epoch_indices(data_key, state.step // steps_per_epoch, len(x), batch_size, sampling)
     if steps is not None:
-        check_size("steps", steps, below=steps_per_epoch + 1)
         indices = jax.lax.dynamic_slice_in_dim(indices, state.step % steps_per_epoch, steps)
 
     def step(state: TrainState, index: Int[Array, " batch"]) -> tuple[TrainState, Float[Array, ""]]:
@@ -395,6 +418,11 @@ def check_run(
         jax.eval_shape(functools.partial(step, metrics=metrics), key, x, y)
     assert metrics is not None
     return metrics
+
+
+def _check_state(state: Any) -> None:
+    if not isinstance(state, TrainState):
+        raise TypeError(f"state must be a TrainState, as init_state makes it; got {type(state).__name__}")
 
 
 class Keys(NamedTuple):

@@ -4,9 +4,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxnn._checks import in_words
 from jaxnn._tensors import (
     Tensors,
     as_tensors,
@@ -17,6 +19,7 @@ from jaxnn._tensors import (
     write_aside,
     write_tensors,
 )
+from jaxnn.data._files import as_path
 
 __all__ = ["export", "load_weights"]
 
@@ -36,6 +39,7 @@ def export(path: str | Path, tree: PyTree, about: dict[str, Any] | None = None) 
         about: said in the file beside the arrays, as JSON has it; only in `.safetensors`.
 
     Raises:
+        TypeError: no path, no tree of arrays, or an `about` that is no dict.
         ValueError: another ending, two leaves of one name, or a dtype that the file has no form for.
         OSError: the file cannot be written.
 
@@ -48,6 +52,9 @@ def export(path: str | Path, tree: PyTree, about: dict[str, Any] | None = None) 
     {'dense1': {'b': Array([1.5, 2. ], dtype=float32)}}
     """
     path = _checked(path)
+    _check_leaves("tree", tree)
+    if about is not None and not isinstance(about, dict):
+        raise TypeError(f"about must be a dict; got {in_words(about)}")
     tensors = as_tensors(tree)
     if path.suffix == ".safetensors":
         write_tensors(path, tensors, {**(about or {}), "keys": key_kinds(tree)})
@@ -86,6 +93,7 @@ def load_weights(path: str | Path, like: PyTree) -> PyTree:
     (3, 4)
     """
     path = _checked(path)
+    _check_leaves("like", like)
     try:
         tensors = read_tensors(path.read_bytes(), str(path), checked=False)[0] if path.suffix != ".npz" else None
     except OSError as error:
@@ -94,10 +102,17 @@ def load_weights(path: str | Path, like: PyTree) -> PyTree:
 
 
 def _checked(path: str | Path) -> Path:
-    path = Path(path)
+    path = as_path(path)
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"{path}: weights are kept in files that end in {' or '.join(_SUFFIXES)}")
     return path
+
+
+def _check_leaves(name: str, tree: PyTree) -> None:
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
+            place = jax.tree_util.keystr(path, simple=True, separator="/") or "only leaf"
+            raise TypeError(f"{name} must hold arrays; its {place} is a {type(leaf).__name__}")
 
 
 def _read_npz(path: Path, like: PyTree) -> Tensors:

@@ -260,7 +260,7 @@ def test_names_are_numbered_per_kind():
             ValueError,
             "needs a key in training",
         ),
-        (lambda: nn.dropout(0.5, scale_at="never"), ValueError, "scale_at must be 'training' or 'inference'"),
+        (lambda: nn.dropout(0.5, scale_at="never"), ValueError, "unknown scale_at 'never'"),
         (
             lambda: nn.batch_norm(momentum=1.0),
             ValueError,

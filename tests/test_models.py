@@ -259,7 +259,7 @@ def test_convnet_learns_to_tell_where_a_stripe_is():
     "make, error, sentence",
     [
         (lambda: nn.simple_convnet(filters=0), ValueError, "filters must be at least 1; got 0"),
-        (lambda: nn.simple_convnet(hidden_size=0), ValueError, "outputs must be at least 1; got 0"),
+        (lambda: nn.simple_convnet(hidden_size=0), ValueError, "hidden_size must be at least 1; got 0"),
         (lambda: nn.simple_convnet(filter_size=30), ValueError, "the kernel is 30x30, larger than the image of 28x28"),
         (lambda: nn.simple_convnet(padding=-1), ValueError, "padding must be at least 0; got -1"),
         (lambda: nn.convnet(blocks=[32, 64]), TypeError, "blocks must be lists of numbers of filters"),

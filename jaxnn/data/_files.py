@@ -1,15 +1,18 @@
 """Opening files: what the system or gzip says against one becomes a DataError, and none unfolds without bound."""
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
+from jaxnn._checks import in_words
 from jaxnn.data.dataset import DataError
 
-__all__ = ["GZIP_MAGIC", "TEXT", "largest", "opened", "printable", "reading", "unfolded"]
+__all__ = ["GZIP_MAGIC", "TEXT", "as_path", "largest", "opened", "printable", "reading", "unfolded"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 TEXT = 2**26
@@ -25,6 +28,20 @@ def largest(stored: int, least: int = 2**28) -> int:
 def printable(text: str | Path) -> str:
     """The text in one line, with escapes for what would break it or reach the terminal as a command."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
+
+
+def as_path(path: Any, name: str = "path") -> Path:
+    """What was given as one.
+
+    Raises:
+        TypeError: it is none.
+        DataError: no file can be called that.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, as a text or a Path; got {in_words(path)}")
+    if "\0" in str(path):
+        raise DataError(f"{name} {str(path)!r} has a NUL in it, which no path has")
+    return Path(path)
 
 
 @contextmanager

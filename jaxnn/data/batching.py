@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from jaxnn._checks import check_batch_size, check_examples, check_key, check_size
+from jaxnn._checks import check_batch_size, check_examples, check_flag, check_key, check_size
 from jaxnn.data.dataset import Dataset
 from jaxnn.sampling import Sampling, epoch_indices
 
@@ -48,6 +48,8 @@ def batches(
     check_batch_size(batch_size, len(x))
     check_key("key", key)
     check_size("epoch", epoch, at_least=0)
+    check_flag("shuffle", shuffle)
+    check_flag("drop_last", drop_last)
     order = epoch_order(key, epoch, len(x), batch_size, "shuffle" if shuffle else "in_order", drop_last=drop_last)
     return (Dataset(x[index], y[index]) for index in order)
 

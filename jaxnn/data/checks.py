@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnn._checks import check_size
+from jaxnn._checks import check_size, in_words
 from jaxnn.data._duplicates import first_equals
 from jaxnn.data._label_checks import label_kinds, labels
 from jaxnn.data._part import SHOWN, Part, read_part
@@ -16,7 +16,7 @@ from jaxnn.data._value_checks import values
 from jaxnn.data.dataset import Dataset, Splits
 from jaxnn.data.report import DataReport, Finding, Severity
 
-__all__ = ["check_splits", "validate"]
+__all__ = ["check_names", "check_splits", "validate"]
 
 _LEAK = 0.1  # fraction of a part, known from another, above which its figures mean nothing
 _TOGETHER = 100  # times as many equal examples as there were if features had nothing to do with each other
@@ -125,9 +125,15 @@ def validate(splits: Splits, *, classes: int | Sequence[str] | None = None, colu
     return DataReport(facts, findings, names, columns)
 
 
+def check_names(argument: str, names: Any) -> None:
+    """Refuse what is no list of names."""
+    is_list = isinstance(names, Sequence | np.ndarray) and not isinstance(names, str)
+    if not is_list or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument} must be names; got {in_words(names)}")
+
+
 def _names(argument: str, names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{argument} must be names; got {names!r}")
+    check_names(argument, names)
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ValueError(f"{argument} has the name {twice[0]!r} twice; expected different names")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnn.data._files import opened
+from jaxnn._checks import check_size
+from jaxnn.data._files import as_path, opened
 from jaxnn.data.dataset import DataError, Dataset
 
 __all__ = ["cifar_examples", "read_cifar10", "read_cifar100", "record_size"]
@@ -103,7 +104,9 @@ def cifar_examples(content: bytes, name: str, labels: tuple[int, ...], *, record
 
 
 def _read(path: str | Path, labels: tuple[int, ...], records: int | None) -> Dataset:
-    path = Path(path)
+    path = as_path(path)
+    if records is not None:
+        check_size("records", records)
     with opened(path) as file:
         # One byte beyond tells a file that is too long from one that is right.
         content = file.read(-1 if records is None else records * record_size(labels) + 1)

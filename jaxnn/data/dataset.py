@@ -1,13 +1,13 @@
 """Examples and their three parts."""
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jax import Array
 
-from jaxnn._checks import Scalar, check_number
+from jaxnn._checks import Scalar, check_examples, check_number, check_size, is_concrete
 
-__all__ = ["DataError", "Dataset", "Parts", "Size", "Splits", "divide", "split"]
+__all__ = ["DataError", "Dataset", "Parts", "Size", "Splits", "check_part", "divide", "split"]
 
 
 class DataError(ValueError):
@@ -56,7 +56,8 @@ def split(dataset: Dataset, *, validation: Size = 0.1, test: Size = 0.2, seed: i
     classes are alike. The same `seed` makes the same parts.
 
     Raises:
-        ValueError: a part that is negative, or nothing left to train on.
+        TypeError: no data set of arrays.
+        ValueError: x and y that are not as many, a part that is negative, or nothing left to train on.
 
     >>> import numpy as np, jaxnn as nn
     >>> x, y = np.arange(100.0).reshape(100, 1), np.arange(100) % 2
@@ -64,9 +65,9 @@ def split(dataset: Dataset, *, validation: Size = 0.1, test: Size = 0.2, seed: i
     >>> print([len(part.x) for part in parts], parts.test.y.mean())
     [70, 10, 20] 0.5
     """
-    x, y = np.asarray(dataset.x), np.asarray(dataset.y)
-    if len(x) != len(y):
-        raise ValueError(f"x has {len(x)} examples and y has {len(y)}; they must be as many")
+    check_examples("dataset", dataset)
+    check_size("seed", seed, at_least=0)
+    x, y = map(np.asarray, dataset)
     sizes = [_part_size(name, size, len(x)) for name, size in (("validation", validation), ("test", test))]
     if sum(sizes) >= len(x):
         raise ValueError(f"validation={validation} and test={test} leave none of {len(x)} examples to train on")
@@ -93,6 +94,9 @@ def divide(parts: Parts, *, validation: Size | None = None, test: Size | None = 
     >>> print([len(part.x) for part in divide(Parts(train, test=test), validation=0.25)])
     [45, 15, 40]
     """
+    if not isinstance(parts, Parts):
+        raise TypeError(f"parts must be Parts(train, validation, test, …); got {type(parts).__name__}")
+    check_examples("parts.train", parts.train)
     if parts.validation is not None and parts.test is not None and validation is None and test is None:
         return Splits(parts.train, parts.validation, parts.test)
     examples = len(parts.train.x)
@@ -104,7 +108,7 @@ def divide(parts: Parts, *, validation: Size | None = None, test: Size | None = 
         if official is not None and given is not None:
             raise ValueError(f"{name}={given}: the data has a {name} part of its own, which is never mixed in")
         sizes[name] = 0 if official is not None else default if given is None else given
-        if sizes[name] != 0 and _part_size(name, sizes[name], examples) == 0:
+        if _part_size(name, sizes[name], examples) == 0 and sizes[name] != 0:
             hint = f"give {name} a number of them, or more data"
             raise ValueError(f"{name}={sizes[name]:g} of {examples} examples is not one: {hint}")
     made = split(parts.train, validation=sizes["validation"], test=sizes["test"], seed=seed)
@@ -115,14 +119,20 @@ def divide(parts: Parts, *, validation: Size | None = None, test: Size | None = 
     )
 
 
-def _part_size(name: str, size: Size, examples: int) -> int:
+def check_part(name: str, size: Any) -> int | float:
+    """The part as a plain number; refuse what is neither a fraction nor a number of examples."""
     check_number(name, size, at_least=0)
+    if not is_concrete(size):
+        raise TypeError(f"{name} is traced; data is divided outside of jit and vmap")
     number = np.asarray(size).item()
-    if isinstance(number, int):
-        return number
-    if number >= 1:
+    if isinstance(number, float) and number >= 1:
         raise ValueError(f"{name} must be a fraction from 0 to below 1 or a number of examples; got {number}")
-    return round(number * examples)
+    return number
+
+
+def _part_size(name: str, size: Size, examples: int) -> int:
+    number = check_part(name, size)
+    return number if isinstance(number, int) else round(number * examples)
 
 
 def _stratified_order(y: np.ndarray, random: np.random.Generator) -> np.ndarray:

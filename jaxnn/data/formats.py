@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxnn.data._arrays import is_possible
-from jaxnn.data._files import GZIP_MAGIC, opened, unfolded
+from jaxnn.data._files import GZIP_MAGIC, as_path, opened, unfolded
 from jaxnn.data.dataset import DataError
 
 __all__ = ["idx_sha256", "read_idx", "read_tar"]
@@ -58,7 +58,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     ...     print(read_idx(path))
     [7 3]
     """
-    path = Path(path)
+    path = as_path(path)
     pieces = unfolded(path)
     content = bytearray()
     while len(content) < _LONGEST_IDX_HEADER and (piece := next(pieces, None)) is not None:

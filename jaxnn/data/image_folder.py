@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxnn._checks import check_size
-from jaxnn.data._files import printable, reading
+from jaxnn._checks import check_size, in_words
+from jaxnn.data._files import as_path, printable, reading
 from jaxnn.data.dataset import DataError, Dataset, Parts
 from jaxnn.data.images import PictureHeader, fit, read_header, read_pixels
 
-__all__ = ["FolderParts", "ImageFolder", "list_image_folder", "read_image_folder"]
+__all__ = ["FolderParts", "ImageFolder", "check_image_size", "list_image_folder", "read_image_folder"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _LITTER = ("thumbs.db", "desktop.ini")
@@ -104,7 +104,7 @@ def list_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = 
     >>> print(len(pictures), pictures.shape, image[0, 0], pictures.classes[label])
     2 (3, 4, 1) [5] night
     """
-    return _listed(Path(path), image_size, thorough=False)[0]
+    return _listed(as_path(path), image_size, thorough=False)[0]
 
 
 def read_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = None) -> Parts:
@@ -136,7 +136,7 @@ def read_image_folder(path: str | Path, *, image_size: tuple[int, int] | None = 
     >>> print(parts.train.x.shape, parts.train.x[:, 0, 0, 0], parts.train.y, parts.classes)
     (2, 8, 8, 3) [250   5] [0 1] ('day', 'night')
     """
-    root = Path(path)
+    root = as_path(path)
     folders, headers = _listed(root, image_size, thorough=True)
     count = sum(len(folder) for folder in folders if folder)
     shape = folders.train.shape
@@ -175,7 +175,7 @@ def _listed(
 ) -> tuple[FolderParts, list[PictureHeader]]:
     """The pictures and their headers; where one is damaged, a thorough look finds those damaged further in too."""
     if image_size is not None:
-        _check_image_size(image_size)
+        check_image_size(image_size)
     with reading(root):  # a folder may be listed and not entered
         classes, files = _files(root)
     paths = [path for listed in files.values() for path, _ in listed]
@@ -214,9 +214,10 @@ def _files(root: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[Path, int]
     return classes, {part: _pictures(place, classes, needed=part == "train") for part, place in places.items()}
 
 
-def _check_image_size(image_size: tuple[int, int]) -> None:
+def check_image_size(image_size: Any) -> None:
+    """Refuse what is no height and width."""
     if not isinstance(image_size, tuple) or len(image_size) != 2:
-        raise TypeError(f"image_size must be a height and a width, such as (64, 64); got {image_size!r}")
+        raise TypeError(f"image_size must be a height and a width, such as (64, 64); got {in_words(image_size)}")
     for name, size in zip(("height", "width"), image_size, strict=True):
         check_size(f"the {name} of image_size", size)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnn._checks import first_bad
 from jaxnn.data._arrays import MOST_CLASSES
-from jaxnn.data._files import TEXT, largest, unfolded
+from jaxnn.data._files import TEXT, as_path, largest, unfolded
 from jaxnn.data.dataset import DataError, Dataset, Splits
 
 __all__ = ["read_json"]
@@ -52,7 +52,7 @@ def read_json(path: str | Path) -> Splits:
     [[0.  0.5]
      [1.  0. ]] [3 8] [3] [8]
     """
-    path = Path(path)
+    path = as_path(path)
     text = _Text(path, unfolded(path, TEXT))
     return _splits(text, largest(path.stat().st_size, TEXT))
 

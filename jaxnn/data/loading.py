@@ -8,19 +8,19 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxnn._checks import check_choice, check_number, check_size, unknown
+from jaxnn._checks import check_choice, check_size, unknown
 from jaxnn.data._arrays import Stored, as_stored, check_alike
-from jaxnn.data._files import reading
+from jaxnn.data._files import as_path, reading
 from jaxnn.data.cifar import read_cifar10, read_cifar100
-from jaxnn.data.dataset import DataError, Dataset, Parts, Size, Splits, divide
+from jaxnn.data.dataset import DataError, Dataset, Parts, Size, Splits, check_part, divide
 from jaxnn.data.description import Description
 from jaxnn.data.formats import read_idx
-from jaxnn.data.image_folder import read_image_folder
+from jaxnn.data.image_folder import check_image_size, read_image_folder
 from jaxnn.data.images import drawing_of
 from jaxnn.data.json_lists import read_json
 from jaxnn.data.npz import read_npz
 from jaxnn.data.sources import by_name, find, load_named, sources
-from jaxnn.data.tables import read_csv
+from jaxnn.data.tables import check_label, read_csv
 
 __all__ = ["Loaded", "load", "load_described", "name_of"]
 
@@ -143,9 +143,14 @@ def load_described(
     check_size("seed", seed, at_least=0)
     for part, size in {"validation": validation, "test": test}.items():
         if size is not None:
-            check_number(part, size, at_least=0)
+            check_part(part, size)
     if task is not None:
         check_choice("task", task, ["classification", "regression"])
+    check_label(label)
+    if image_size is not None:
+        check_image_size(image_size)
+    if data_dir is not None:
+        as_path(data_dir, "data_dir")
     options = _Options(label, task, image_size)
     source = by_name(name_or_path)
     if source is not None:

@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from jaxnn._checks import first_bad
 from jaxnn.data._arrays import MOST_CLASSES, Stored, as_stored, check_alike, is_possible
-from jaxnn.data._files import largest, opened
+from jaxnn.data._files import as_path, largest, opened
 from jaxnn.data.dataset import DataError, Parts, Splits
 
 __all__ = ["read_npz"]
@@ -79,7 +79,7 @@ def read_npz(path: str | Path) -> Parts:
     >>> print(train.x.shape, train.y, validation, test, classes)
     (3, 4, 4, 1) [1 0 1] None None ('round', 'square')
     """
-    path = Path(path)
+    path = as_path(path)
     with opened(path) as file:
         members = _members(path, file)
         parts = _parts(path, [name for name in members if name != "classes"])

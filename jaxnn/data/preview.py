@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnn._checks import check_size
 from jaxnn.data._part import Part, images, read_part
-from jaxnn.data.checks import check_splits
+from jaxnn.data.checks import check_names, check_splits
 from jaxnn.data.dataset import Splits
 from jaxnn.data.report import short, table
 
@@ -49,7 +49,7 @@ def preview(
     are names of `columns`.
 
     Raises:
-        TypeError: not Splits of Datasets of arrays.
+        TypeError: not Splits of Datasets of arrays, or names that are no texts.
         ValueError: no training examples, arrays without numbers, or x and y that are not as many.
 
     >>> import numpy as np
@@ -69,6 +69,8 @@ def preview(
     train 2        3      0.1  dog
     """
     check_splits(splits)
+    for argument, names in {"classes": classes, "columns": columns, "targets": targets}.items():
+        check_names(argument, names)
     check_size("per_class", per_class)
     check_size("seed", seed, at_least=0)
     parts = tuple(read_part(name, part, columns) for name, part in zip(Splits._fields, splits, strict=True))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
-from jaxnn._checks import check_finite, first_bad
+from jaxnn._checks import check_finite, first_bad, in_words, is_concrete
 
 __all__ = ["MinMax", "Standardize", "min_max", "standardize"]
 
@@ -116,16 +116,22 @@ def standardize(x: Num[Array | np.ndarray, "examples *shape"], axis: int | None 
 def _check(x: Array | np.ndarray, axis: int | None) -> None:
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("x is a masked array, of which some examples have no value; fill or leave out what is masked")
-    if not isinstance(x, np.ndarray | jax.Array) or not (
+    _check_real(x)
+    if np.size(x) == 0 or np.ndim(x) == 0:
+        raise ValueError(f"x must hold examples to fit a scaling to; got shape {np.shape(x)}")
+    if axis is not None and (type(axis) is not int or axis != 0):
+        raise ValueError(f"axis must be 0 (each feature by itself) or None (one range for all); got {in_words(axis)}")
+    if not is_concrete(x):
+        raise TypeError("x is traced; a scaling is fitted to values, outside of jit and vmap")
+    check_finite("x", x)
+    _check_resolved(x, axis)
+
+
+def _check_real(x: Any) -> None:
+    if not isinstance(x, np.ndarray | np.generic | jax.Array) or not (
         jnp.issubdtype(x.dtype, jnp.integer) or jnp.issubdtype(x.dtype, jnp.floating) or x.dtype == bool
     ):
         raise TypeError(f"x must be an array of real numbers; got {getattr(x, 'dtype', type(x).__name__)}")
-    if np.size(x) == 0 or np.ndim(x) == 0:
-        raise ValueError(f"x must hold examples to fit a scaling to; got shape {np.shape(x)}")
-    if axis not in (0, None):
-        raise ValueError(f"axis must be 0 (each feature by itself) or None (one range for all); got {axis}")
-    check_finite("x", x)
-    _check_resolved(x, axis)
 
 
 def _check_resolved(x: Array | np.ndarray, axis: int | None) -> None:
@@ -162,9 +168,11 @@ def _beside(x: Array | np.ndarray, fitted: Any) -> Array:
     """What was fitted, with as many axes as the batch.
 
     Raises:
-        ValueError: the batch has other features; broadcasting would scale them all the same, or by all.
+        TypeError: the batch is no array of real numbers.
+        ValueError: it has other features; broadcasting would scale them all the same, or by all.
     """
-    fitted = jnp.asarray(fitted)
-    if fitted.ndim and (jnp.ndim(x) < fitted.ndim or jnp.shape(x)[-fitted.ndim :] != fitted.shape):
-        raise ValueError(f"x has shape {jnp.shape(x)}; this scaling was fitted to features of shape {fitted.shape}")
-    return fitted.reshape((1,) * (jnp.ndim(x) - fitted.ndim) + fitted.shape)
+    _check_real(x)
+    shape = np.shape(fitted)
+    if shape and x.shape[-len(shape) :] != shape:
+        raise ValueError(f"x has shape {x.shape}; this scaling was fitted to features of shape {shape}")
+    return jnp.asarray(fitted).reshape((1,) * (x.ndim - len(shape)) + shape)

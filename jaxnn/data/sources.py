@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnn._checks import unknown
-from jaxnn.data._files import opened
+from jaxnn._checks import in_words, unknown
+from jaxnn.data._files import as_path, opened
 from jaxnn.data.catalogue import SOURCES, Archive, DataFile, Source
 from jaxnn.data.cifar import cifar_examples, record_size
 from jaxnn.data.dataset import DataError, Dataset, Parts, Size, Splits, divide
@@ -53,7 +53,7 @@ def by_name(name_or_path: str | Path) -> Source | None:
     (28, 28, 1) None
     """
     if not isinstance(name_or_path, str | Path):
-        raise TypeError(f"data is named by a name such as 'digits', or a path; got {name_or_path!r}")
+        raise TypeError(f"data is named by a name such as 'digits', or a path; got {in_words(name_or_path)}")
     if isinstance(name_or_path, Path):
         return None
     name = name_or_path.replace("-", "_")
@@ -126,7 +126,7 @@ def download(source: str | Source, data_dir: str | Path | None = None) -> Path:
     ...     print(error)
     digits is built in: there is nothing to download
     """
-    source = find(source) if isinstance(source, str) else source
+    source = source if isinstance(source, Source) else find(source)
     if not source.files:
         raise DataError(f"{source.name} is built in: there is nothing to download")
     base, found = _found(source, data_dir)
@@ -148,6 +148,8 @@ def where(source: Source, data_dir: str | Path | None = None) -> Path | None:
     >>> print(nn.data.where(nn.data.find("digits")))
     None
     """
+    if not isinstance(source, Source):
+        raise TypeError(f"source must be a Source, as find('mnist') gives it; got {in_words(source)}")
     _, folder = _found(source, data_dir)
     return folder if folder is not None and _is_own(source, folder) else None
 
@@ -213,7 +215,7 @@ def _found(source: Source, data_dir: str | Path | None) -> tuple[Path, Path | No
 
     A folder that has all files goes before one that has some, wherever they are.
     """
-    bases = [_cache()] if data_dir is None else [Path(data_dir).expanduser()]
+    bases = [_cache()] if data_dir is None else [as_path(data_dir, "data_dir").expanduser()]
     if data_dir is None and (environment := os.environ.get("JAXNN_DATA")):
         bases.insert(0, Path(environment).expanduser())
     begun = [(base, folder) for base in bases for folder in _begun(source, base) if not _is_anothers(source, folder)]

@@ -17,6 +17,7 @@ from jaxnn._checks import (
     check_callable,
     check_choice,
     check_examples,
+    check_flag,
     check_key,
     check_number,
     check_size,
@@ -175,8 +176,11 @@ class Stream:
         check_key("key", key)
         check_size("epoch", epoch, at_least=0)
         check_choice("sampling", sampling, get_args(Sampling))
+        check_flag("drop_last", drop_last)
+        whole, rest = divmod(len(self), batch_size)
+        is_left = bool(rest) and not drop_last and sampling != "replacement"
+        check_size("start", start, at_least=0, below=whole + is_left + 1)
         order = epoch_order(key, epoch, len(self), batch_size, sampling, drop_last=drop_last)
-        check_size("start", start, at_least=0, below=len(order) + 1)
         return self.read(order[start:], len(order) - start, device=device, epoch=epoch, start=start)
 
     def read(

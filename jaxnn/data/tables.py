@@ -6,16 +6,16 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxnn._checks import check_choice
-from jaxnn.data._files import TEXT, unfolded
+from jaxnn._checks import check_choice, in_words
+from jaxnn.data._files import TEXT, as_path, unfolded
 from jaxnn.data.dataset import DataError, Dataset, Parts
 
-__all__ = ["read_csv", "read_csv_features"]
+__all__ = ["check_label", "read_csv", "read_csv_features"]
 
 _BLANK = " \t"
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -53,7 +53,7 @@ def read_csv(
 
     Raises:
         DataError: the file is missing, damaged, no such table, or has a cell that does not fit, with its line.
-        ValueError: an unknown `task`.
+        ValueError, TypeError: an unknown `task`, or a `label` that is no text.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,8 @@ def read_csv(
     """
     if task is not None:
         check_choice("task", task, ("classification", "regression"))
-    path = Path(path)
+    check_label(label)
+    path = as_path(path)
     rows = _rows(path)
     names = _header(path, rows)
     target = _label_column(path, names, label)
@@ -84,6 +85,12 @@ def read_csv(
     return Parts(Dataset(x, labels.numbers()), targets=(target,), columns=columns)
 
 
+def check_label(label: Any) -> None:
+    """Refuse what names no column."""
+    if not isinstance(label, str | None):
+        raise TypeError(f"label must be the name of a column; got {in_words(label)}")
+
+
 def read_csv_features(path: str | Path, columns: tuple[str, ...]) -> Float[np.ndarray, "n features"]:
     r"""Read the named columns of a table, in that order, to predict from; other columns are ignored.
 
@@ -100,7 +107,7 @@ def read_csv_features(path: str | Path, columns: tuple[str, ...]) -> Float[np.nd
     """
     if not columns:
         raise ValueError("columns is empty; expected the names of the features")
-    path = Path(path)
+    path = as_path(path)
     rows = _rows(path)
     names = _header(path, rows)
     missing = set(columns) - set(names)

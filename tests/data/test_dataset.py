@@ -167,5 +167,5 @@ def test_sizes_may_be_any_scalars(fraction, number):
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="x has 10 examples and y has 9"):
+    with pytest.raises(ValueError, match=r"dataset\.x has 10 examples and dataset\.y has 9"):
         nn.data.split(nn.data.Dataset(np.ones((10, 2)), np.zeros(9, int)))
