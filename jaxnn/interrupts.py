@@ -80,6 +80,8 @@ def wait(values: Any, heard: threading.Event, gives_up: Callable[[], bool] = lam
         if heard.is_set():
             raise KeyboardInterrupt
         if is_ready(values):
+            # What has failed, for want of memory say, is ready too: this raises, where making NumPy's of it can hang.
+            jax.block_until_ready(values)
             return True
         if gives_up():
             return False

@@ -19,9 +19,9 @@ def sentence_of(error: BaseException) -> str:
     out of memory; a smaller --batch-size or a smaller model needs less
     """
     said = str(error)
-    is_full = isinstance(error, MemoryError) or (isinstance(error, JaxRuntimeError) and "RESOURCE_EXHAUSTED" in said)
-    if is_full:
-        asked = re.search(r"allocat\w* (?:\w+ )*?([\d.]+ ?[KMGT]?i?B|\d+ bytes)", said)
+    is_of_jax = isinstance(error, JaxRuntimeError) and re.search("RESOURCE_EXHAUSTED|Out of memory", said)
+    if isinstance(error, MemoryError) or is_of_jax:
+        asked = re.search(r"allocating ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", said)
         wanted = f": {asked[1]} could not be had" if asked else ""
         return f"out of memory{wanted}; a smaller --batch-size or a smaller model needs less"
     return said or type(error).__name__

@@ -121,9 +121,7 @@ def test_the_operation_is_named(monkeypatch):
     assert "the first operation to blame is log, which makes nan, in root, test_divergence.py:" in said
     # Where the derivative alone is to blame.
     said = refused(bad_at(20, gradient_only), debug_nans=True)
-    assert re.search(
-        r"to blame is \w+, which makes (inf|nan), in gradient_only, test_divergence.py:\d+", said
-    )
+    assert re.search(r"to blame is \w+, which makes (inf|nan), in gradient_only, test_divergence.py:\d+", said)
 
 
 def test_the_last_good_checkpoint_stays(tmp_path):
