@@ -2,6 +2,7 @@
 
 from benchmarks import (
     batch_norm_experiment,
+    checkpoints,
     convnets,
     convolutions,
     files,
@@ -29,6 +30,7 @@ def catalogue(*, quick: bool) -> list[Row]:
         batch_norm_experiment,
         files,
         reading,
+        checkpoints,
         scale,
     )
     return [row for theme in themes for row in theme.rows(quick)]

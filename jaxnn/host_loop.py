@@ -296,6 +296,7 @@ class HostLoop:
         if is_lost is None and isinstance(error, KeyboardInterrupt) and self._waiting.heard.is_set():
             raise error  # the second one: at once
         # A chunk that was over before, perhaps why the other process ended: what diverges does in all.
+        self._waiting = self._waiting._replace(wait_for=jax.block_until_ready, wait_until=_is_there)
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             while is_lost is not None and in_flight and is_ready(in_flight[0][2:]):
                 self._settle(in_flight.popleft())
@@ -392,3 +393,9 @@ class HostLoop:
             examples_per_second=self._plan.steps * self._plan.batch_size / per_epoch,
             seconds_left=per_epoch * (self._plan.epochs - epoch),
         )
+
+
+def _is_there(values: Any, gives_up: Callable[[], bool]) -> bool:
+    """Of what is ready: whether it has not failed."""
+    jax.block_until_ready(values)
+    return True

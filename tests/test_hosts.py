@@ -137,7 +137,7 @@ def test_two_processes_learn_what_one_does_and_one_notices_the_end_of_the_other(
         started.processes[1].kill()
         assert started.processes[0].wait(60) == 1
     lost = "process 1 of 2 is gone: it has ended, and the others cannot go on without it"
-    assert f"kept True True {lost}\n" in started.said[0].read_text()
+    assert f"kept True {lost} {lost}\n" in started.said[0].read_text()
     alone = jax.jit(jax.vmap(swept_run(data), (0, None)))(
         np.float32([0.1, 0.2, 0.3]), jax.random.fold_in(jax.random.key(0), 0)
     )

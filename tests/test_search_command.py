@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from jaxnn import cli, search_command
-from jaxnn.config import TrainConfig
 from jaxnn.random_search import SearchResult
 from jaxnn.search_options import SearchConfig, space_of
 from jaxnn.sweep_result import Best
@@ -134,7 +133,7 @@ def test_the_next_command_means_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "_run", lambda config, console: parsed.append(config) or 0)
     assert cli.main(words[1:]) == 0
     assert parsed == [
-        TrainConfig(
+        TrainOptions(
             dataset=config.dataset, label_column=config.label_column, validation=0.12345, learning_rate=0.0123456, seed=3,
             data_dir=tmp_path, **best,
         )

@@ -51,13 +51,33 @@ def test_ctrl_c_says_what_was_saved(tmp_path):
     status, said = interrupted(["train", "--epochs", "100000"], "epoch 1/", signal.SIGINT, tmp_path)
     assert status == 130, said
     epoch, folder = re.fullmatch(
-        r"jaxnn: stopped by Ctrl-C after epoch (\d+) of 100000; the network as it was then is saved in (\S+) .*\n", said
+        r"jaxnn: stopped by Ctrl-C after epoch (\d+) of 100000, step \d+; all of it is saved in (\S+): go on with "
+        r"jaxnn train --resume \2\n",
+        said,
     ).groups()
     run_folder = tmp_path / folder
     assert f"epochs: {epoch} of 100000, stopped by Ctrl-C" in (run_folder / "summary.txt").read_text()
     assert len((run_folder / "metrics.csv").read_text().splitlines()) == int(epoch) + 1
     measured = run("evaluate", folder, cwd=tmp_path)
     assert float(measured.stdout.split("test accuracy: ")[1].split()[0]) > 0.8
+
+
+@pytest.mark.slow
+def test_sigterm_ends_it_at_any_moment(tmp_path):
+    """A cluster's last warning: while JAX is imported, data read, programs compiled, a network trained."""
+    for number, seconds in enumerate((0.2, 1.0, 2.0, 3.0, 4.0, 6.0, 9.0)):
+        with subprocess.Popen(
+            [*COMMAND, "train", "--epochs", "100000", "--out", f"run{number}"], cwd=tmp_path, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            time.sleep(seconds)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode in (143, -15), said
+        if "saved in" in said:
+            assert list((tmp_path / f"run{number}" / "checkpoints").glob("step-*.safetensors"))
+        else:
+            assert not (tmp_path / f"run{number}").exists()
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(tmp_path):

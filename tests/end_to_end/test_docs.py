@@ -41,6 +41,14 @@ def test_the_page_on_data(capsys):
     assert float(re.search(r"after 2 epochs ([\d.]+)", said)[1]) > 0.6
 
 
+def test_the_page_on_reliability(capsys):
+    run("reliability.md", {})
+    said = capsys.readouterr().out
+    assert re.search(r"2 5 60 \['step-\d{8}\.safetensors'(, 'step-\d{8}\.safetensors')*\]", said)
+    assert "same weights: True" in said
+    assert re.search(r"the loss (became|is) \S+ at step \d \(epoch 1 of 10\): .*dense", said)
+
+
 def test_the_page_on_sweeps(capsys):
     namespace = {}
     run("sweeps.md", namespace)

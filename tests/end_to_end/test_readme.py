@@ -20,8 +20,9 @@ def test_there_is_nothing_that_no_test_runs():
         assert line.startswith(("jaxnn ", "python -m pip install")), line
 
 
-def test_the_python_blocks(capsys):
+def test_the_python_blocks(capsys, tmp_path, monkeypatch):
     """One after the other, as a reader would: the second goes on from the first."""
+    monkeypatch.chdir(tmp_path)
     namespace = {}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         for language, block in BLOCKS:
@@ -34,6 +35,7 @@ def test_the_python_blocks(capsys):
     assert float(re.search(r"convolution: ([\d.]+)", said)[1]) > 0.9
     assert "the gradient is right: 450 of 3,750 entries checked" in said
     assert namespace["found"].best("validation/accuracy").value > 0.9
+    assert (tmp_path / "runs" / "mine" / "step-00000036.safetensors").exists()
 
 
 def test_the_script_and_the_sweep_are_as_short_as_promised():
