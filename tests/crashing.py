@@ -17,7 +17,7 @@ SEED = np.random.default_rng(0)
 X = SEED.normal(size=(70, 8, 8, 2)).astype(np.float32)
 DATA = nn.data.Dataset(X, SEED.integers(0, 3, 70).astype(np.int32))
 VALIDATION = nn.data.Dataset(X[:20] + 0.1, DATA.y[:20])
-EPOCHS, STEPS = 120, 7
+EPOCHS, STEPS = 100, 7
 
 
 def settings(kind):

@@ -73,6 +73,7 @@ def test_a_gradient_that_is_not_finite_is_named_with_its_step_and_leaf(make_stre
     assert said.endswith("a smaller learning rate is the usual remedy")
 
 
+@pytest.mark.slow
 def test_the_last_step_of_all_is_looked_at_too():
     """No loss comes after it."""
     said = refused(bad_at(47, gradient_only), epochs=1)
@@ -96,6 +97,7 @@ def test_the_rate_is_told_where_the_state_has_it():
     assert "learning rate of" not in refused(good, optimizer=nn.sgd(1e9))
 
 
+@pytest.mark.slow
 def test_moments_of_batch_norm_are_looked_at():
     model = nn.sequential(nn.dense(3), nn.batch_norm(), nn.dense(1))
     data = nn.data.Dataset(np.concatenate([X[:8], X[8:] * np.float32(1e25)]), DATA.y)
@@ -150,6 +152,7 @@ def test_restore_goes_back_with_smaller_steps_until_it_works():
         np.testing.assert_allclose(result.history.loss, slower.history.loss, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_restore_ends_after_five_times():
     told = []
     with pytest.raises(runner.DivergedError, match="going back 5 times, with ever smaller steps, was no help"):
@@ -185,6 +188,7 @@ def test_a_restored_run_that_is_interrupted_is_the_same(tmp_path):
             path.unlink()
 
 
+@pytest.mark.slow
 def test_ignore_looks_at_nothing_and_keeps_the_last_good_checkpoint(tmp_path):
     def loss(outputs, y):
         return good(outputs, y)

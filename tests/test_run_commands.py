@@ -87,6 +87,7 @@ def test_what_cannot_change_is_said(arguments, sentence, two, capsys):
     assert {path: path.read_bytes() for path in two.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_rate_that_moves_by_the_epochs_does_not_go_on_to_others(capsys):
     with jax.numpy_dtype_promotion("standard"):  # for optax's schedule
         command("train", *SMALL, 2, "--schedule", "cosine", "--out", "run")
@@ -123,6 +124,7 @@ def test_a_run_without_a_checkpoint_begins_anew(runs, two, capsys):
     command("diff", runs / "2", two)
 
 
+@pytest.mark.slow
 def test_from_repeats_a_run(runs, capsys):
     command("train", "--from", runs / "2")
     said = capsys.readouterr().out
@@ -199,7 +201,8 @@ def raised_in_epoch(monkeypatch, epoch, action):
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
+    ("number", "status", "name"),
+    [(signal.SIGTERM, 143, "SIGTERM"), pytest.param(signal.SIGINT, 130, "Ctrl-C", marks=pytest.mark.slow)],
 )
 def test_a_signal_is_said_with_how_to_go_on(number, status, name, runs, monkeypatch, capsys):
     with monkeypatch.context() as patched:
@@ -277,6 +280,7 @@ def test_too_large_a_model_is_said_in_a_sentence(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_on_the_way_keeps_the_checkpoint(monkeypatch, capsys):
     def full():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4000 bytes.")

@@ -54,6 +54,7 @@ def test_halving_stops_the_worse_ones(tmp_path):
     assert sorted(trial["stages"] for trial in trials_of(tmp_path / "found")) == ["1"] * 4 + ["2"] * 2 + ["4"] * 2
 
 
+@pytest.mark.slow
 def test_test_data_cannot_reach_it(tmp_path, monkeypatch, capsys):
     """With other test data, every figure is the same."""
     original = search_command.load_data

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import jax
+import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -49,6 +50,7 @@ def test_the_page_on_reliability(capsys):
     assert re.search(r"the loss (became|is) \S+ at step \d \(epoch 1 of 10\): .*dense", said)
 
 
+@pytest.mark.slow
 def test_the_page_on_sweeps(capsys):
     namespace = {}
     run("sweeps.md", namespace)
