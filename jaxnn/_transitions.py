@@ -36,6 +36,14 @@ def check_floating(params: PyTree, name: str = "params") -> None:
             )
 
 
+def check_state(state: Any, kind: type) -> None:
+    """Refuse what is not the state of an optimizer."""
+    if not isinstance(state, kind):
+        raise TypeError(
+            f"state must be the {kind.__name__} that init or update has returned; got {type(state).__name__}"
+        )
+
+
 def check_update(grads: PyTree, params: PyTree, own: PyTree) -> None:
     """Refuse gradients, and parameters if they are given, that are not like `own`: a tree of the state if it has one.
 
@@ -47,7 +55,8 @@ def check_update(grads: PyTree, params: PyTree, own: PyTree) -> None:
     for name, tree in (("grads", grads), ("params", grads if params is None else params)):
         found = jax.tree.structure(tree, is_masked)
         if found != expected:  # type: ignore[operator]
-            raise ValueError(f"{name} has the structure {found}; expected that of the parameters, {expected}")
+            words = [str(structure).removeprefix("PyTreeDef(").removesuffix(")") for structure in (found, expected)]
+            raise ValueError(f"{name} has the structure {words[0]}; expected that of the parameters, {words[1]}")
         leaves = jax.tree.leaves_with_path(tree, is_masked)
         for (path, leaf), like in zip(leaves, jax.tree.leaves(own, is_masked), strict=True):
             if not is_masked(like) and jnp.shape(leaf) != jnp.shape(like):

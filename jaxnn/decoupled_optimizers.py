@@ -17,6 +17,7 @@ from jaxnn._transitions import (
     Rate,
     check_floating,
     check_rate,
+    check_state,
     check_update,
     decay_weights,
     gradient,
@@ -98,6 +99,7 @@ def adamw(
         return rule.init(params)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
+        check_state(state, AdamState)
         check_update(grads, params, state.m)
         lr = rate_at(learning_rate, state.count)
         steps, new_state = rule.update(map_leaves(widened, grads), state, params)  # not yet rounded
@@ -152,6 +154,7 @@ def lion(
         return LionState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: LionState, params: PyTree = None) -> tuple[PyTree, LionState]:
+        check_state(state, LionState)
         check_update(grads, params, state.m)
         lr = rate_at(learning_rate, state.count)
         steps = map_leaves(lambda m, g: -lr(m) * jnp.sign(moving_mean(beta1, m, gradient(m, g))), state.m, grads)
@@ -231,6 +234,7 @@ def muon(
         return MuonState(zero_count(), map_leaves(zeros, matrices), other.init(others))
 
     def update(grads: PyTree, state: MuonState, params: PyTree = None, **extra: Any) -> tuple[PyTree, MuonState]:
+        check_state(state, MuonState)
         check_update(grads, params, params)
         check_update(grads, params, state.B)
         is_matrix = map_leaves(lambda B: not is_masked(B), state.B, is_leaf=is_masked)

@@ -73,7 +73,10 @@ def conv2d(
     ) -> tuple[Array, ModelState]:
         del training, key
         check_entries("params", params, "W", *(["b"] if bias else []))
-        y = convolution.conv2d(x, params["W"], stride=strides, padding=padding)
+        W = params["W"]
+        if bias and params["b"].shape != W.shape[3:]:
+            raise ValueError(f"conv2d takes b of shape {W.shape[3:]}, as W is {W.shape}; got {params['b'].shape}")
+        y = convolution.conv2d(x, W, stride=strides, padding=padding)
         return (y + params["b"].reshape(1, 1, 1, -1) if bias else y), model_state
 
     return Layer(init, apply, "conv")

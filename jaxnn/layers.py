@@ -128,6 +128,8 @@ def dense(
         W, b = params["W"], params["b"]
         if x.ndim != 2 or x.shape[1] != W.shape[0]:
             raise ValueError(f"dense takes x of shape [batch, {W.shape[0]}]; got {x.shape}")
+        if b.shape != W.shape[1:]:
+            raise ValueError(f"dense takes b of shape {W.shape[1:]}, as W is {W.shape}; got {b.shape}")
         return x @ W + b[None, :], model_state
 
     return Layer(init, apply, "dense")

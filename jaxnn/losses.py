@@ -153,6 +153,8 @@ def as_labels(outputs: Float[Array, "*batch classes"], targets: Num[Array, "..."
     """Labels in int32, from integer labels or one-hot rows, once the shapes are known to fit."""
     check_floating("classification", "outputs", outputs)
     check_array("targets", targets, real=True)
+    if 0 in outputs.shape[:-1]:
+        raise ValueError(f"outputs have shape {outputs.shape}; expected one example or more")
     if outputs.ndim == 0 or outputs.shape[-1] < 2:
         raise ValueError(f"outputs have shape {outputs.shape}; expected [batch, classes] with two classes or more")
     if targets.shape == outputs.shape:
@@ -202,4 +204,6 @@ def _difference(outputs: Float[Array, "*shape"], targets: Num[Array, "..."]) -> 
         elif targets.shape == (*outputs.shape, 1):
             hint = " (use targets[:, 0])"
         raise ValueError(f"outputs have shape {outputs.shape} and targets {targets.shape}; expected the same{hint}")
+    if outputs.size == 0:
+        raise ValueError(f"outputs have shape {outputs.shape}; expected one example or more")
     return outputs - targets.astype(outputs.dtype)

@@ -20,6 +20,7 @@ from jaxnn._transitions import (
     Rate,
     check_floating,
     check_rate,
+    check_state,
     check_update,
     gradient,
     like,
@@ -103,6 +104,7 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
         return SGDState(zero_count())
 
     def update(grads: PyTree, state: SGDState, params: PyTree = None) -> tuple[PyTree, SGDState]:
+        check_state(state, SGDState)
         check_update(grads, params, params)
         lr = rate_at(learning_rate, state.count)
         steps = map_leaves(lambda g: -lr(g) * g, map_leaves(widened, grads))
@@ -145,6 +147,7 @@ def momentum(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
         return MomentumState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
+        check_state(state, MomentumState)
         check_update(grads, params, state.v)
         lr = rate_at(learning_rate, state.count)
         v = map_leaves(lambda v, g: times(momentum, v) - lr(v) * gradient(v, g), state.v, grads)
@@ -187,6 +190,7 @@ def nesterov(learning_rate: Rate, momentum: Scalar = 0.9) -> optax.GradientTrans
         return MomentumState(zero_count(), map_leaves(zeros, params))
 
     def update(grads: PyTree, state: MomentumState, params: PyTree = None) -> tuple[PyTree, MomentumState]:
+        check_state(state, MomentumState)
         check_update(grads, params, state.v)
         lr = rate_at(learning_rate, state.count)
 
@@ -234,6 +238,7 @@ def adagrad(
         return AdaGradState(zero_count(), h)
 
     def update(grads: PyTree, state: AdaGradState, params: PyTree = None) -> tuple[PyTree, AdaGradState]:
+        check_state(state, AdaGradState)
         check_update(grads, params, state.h)
         lr = rate_at(learning_rate, state.count)
         h = map_leaves(lambda h, g: h + gradient(h, g) ** 2, state.h, grads)
@@ -302,6 +307,7 @@ def rmsprop(
         return RMSPropState(zero_count(), h, m, v)
 
     def update(grads: PyTree, state: RMSPropState, params: PyTree = None) -> tuple[PyTree, RMSPropState]:
+        check_state(state, RMSPropState)
         check_update(grads, params, state.h)
         lr = rate_at(learning_rate, state.count)
         m, v = state.m, state.v
@@ -368,6 +374,7 @@ def adam(
         return AdamState(zero_count(), m, v)
 
     def update(grads: PyTree, state: AdamState, params: PyTree = None) -> tuple[PyTree, AdamState]:
+        check_state(state, AdamState)
         check_update(grads, params, state.m)
         lr = rate_at(learning_rate, state.count)
         t = optax.safe_increment(state.count)

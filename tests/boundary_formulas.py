@@ -135,12 +135,14 @@ def not_params(make):
         (lambda: optimizer.init(PARAMS | {"W": "a"}), "params['W'] is str; an optimizer moves floating-point leaves only"),
         (lambda: optimizer.init(PARAMS | {"b": X[0] > 0}), "params['b'] is bool; an optimizer moves floating-point leaves only"),
         (lambda: optimizer.init(X.astype(complex)), "params is complex128; an optimizer moves floating-point leaves only"),
-        (lambda: update({"W": X}), "grads has the structure PyTreeDef({'W': *}); expected that of the parameters"),
-        (lambda: update(None), "grads has the structure PyTreeDef(None); expected that of the parameters"),
+        (lambda: update({"W": X}), "grads has the structure {'W': *}; expected that of the parameters"),
+        (lambda: optimizer.update(PARAMS, None, PARAMS), "that init or update has returned; got NoneType"),
+        (lambda: optimizer.update(PARAMS, (), PARAMS), "that init or update has returned; got tuple"),
+        (lambda: update(None), "grads has the structure None; expected that of the parameters"),
         (lambda: update(PARAMS | {"b": X}), "grads['b'] has shape (4, 3); expected that of its parameter, (3,)"),
         (lambda: update(PARAMS | {"b": X[0].astype(int)}), "grads['b'] is int64; an optimizer moves"),
         (lambda: update(PARAMS | {"W": "a"}), "grads['W'] is str; an optimizer moves"),
-        (lambda: update(PARAMS, {"W": X}), "; expected that of the parameters, PyTreeDef({'W': *"),
+        (lambda: update(PARAMS, {"W": X}), "; expected that of the parameters, {'W': *"),
         (lambda: scheduled.update(PARAMS, state, PARAMS), "the schedule gave a rate of shape (2,); expected a scalar"),
     ]  # fmt: skip
 

@@ -86,6 +86,7 @@ LAYERS = {
         *not_weights(nn.dense(2), X, DENSE),
         *not_floating(lambda x: nn.dense(2).apply(DENSE, {}, x), "x", "dense"),
         (lambda: nn.dense(2).apply(DENSE, {}, X[:, :2]), "dense takes x of shape [batch, 3]; got (4, 2)"),
+        (lambda: nn.dense(2).apply(DENSE | {"b": DENSE["b"][:1]}, {}, X), "dense takes b of shape (2,), as W is (3, 2); got (1,)"),
         (lambda: nn.dense(2).apply(DENSE, {}, X[0]), "dense takes x of shape [batch, 3]; got (3,)"),
     ],
     "activation": [
