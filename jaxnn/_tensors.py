@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "longest",
     "read_tensors",
     "read_whole",
+    "sync",
     "write_aside",
     "write_tensors",
 ]
@@ -137,12 +139,19 @@ def write_tensors(path: Path, tensors: Tensors, about: dict[str, Any]) -> None:
     Raises:
         OSError: it cannot be written; what was there by that name is still there.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     said = json.dumps(about)
     metadata = {_ABOUT: said, _DIGEST: _digest(tensors, said)}
     with write_aside(path) as aside:
-        save_file(tensors, aside, metadata)
+        try:
+            save_file(tensors, aside, metadata)
+        except SafetensorError as error:  # what the system says is in it as text
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 @contextlib.contextmanager
@@ -154,14 +163,16 @@ def write_aside(path: Path) -> Iterator[Path]:
         mode = aside.stat().st_mode  # as the user has files made; a library may make private ones
         yield aside
         aside.chmod(mode)
-        _sync(aside)
+        sync(aside)
         aside.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
-    if os.name == "posix":
-        _sync(path.parent)
+    with contextlib.suppress(OSError):  # some file systems have it for files alone
+        sync(path.parent)
 
 
 def read_whole(path: Path) -> bytes:
@@ -217,8 +228,9 @@ def _digest(tensors: Mapping[str, np.ndarray], about: str) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

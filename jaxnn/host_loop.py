@@ -88,19 +88,26 @@ class Mark(NamedTuple):
 class Reached:
     """How far a run has come, and what was measured on the way."""
 
-    def __init__(self, state: TrainState, checkpoint: Checkpoint | None = None) -> None:
-        """From the start, or from a checkpoint whose state is `state`."""
+    def __init__(self, state: TrainState, checkpoint: Checkpoint | None = None, good_step: int = 0) -> None:
+        """From the start, or from a checkpoint whose state is `state`; up to `good_step` it may have to go back."""
         self._losses: list[np.ndarray] = []  # of the chunks
         self._measured: list[Measured] = []  # of the epochs
         self.mark = Mark(state, 0, 0, 0, 0, True)
         if checkpoint is not None:
             history, about = checkpoint.history, checkpoint.about
             parts = history.train, history.validation
-            self._losses = [np.asarray(history.loss)]
+            self._losses = [loss for loss in np.split(np.asarray(history.loss), [good_step]) if len(loss)]
             for epoch in range(about["measured"]):
                 on_train, on_validation = ({name: part[name][epoch] for name in part} for part in parts)
                 self._measured.append((on_train, on_validation))
-            self.mark = Mark(state, len(history.loss), 1, len(self._measured), about["restored"], about["is_finite"])
+            self.mark = Mark(
+                state,
+                len(history.loss),
+                len(self._losses),
+                len(self._measured),
+                about["restored"],
+                about["is_finite"],
+            )
 
     def take(self, state: TrainState, losses: np.ndarray, is_finite: bool) -> None:
         """Go on by a chunk."""
@@ -163,7 +170,8 @@ class HostLoop:
         waiting: Waiting,
         reached: Reached,
         keeper: Keeper | None,
-        snapshot: Callable[[Mark, History, float | None, float], Checkpoint],
+        snapshot: Callable[[Mark, int, History, float | None, float], Checkpoint],
+        good: Mark | None,
     ) -> None:
         self.reached = reached
         self._programs, self._plan, self._waiting = programs, plan, waiting
@@ -172,7 +180,8 @@ class HostLoop:
         self._epochs_before = reached.mark.epochs
         # Where a run that diverges goes back to: the end of the last epoch that was no worse than the first step, so
         # that it is not on its way up already; and an epoch's end, so that no clock decides.
-        self._good = reached.mark
+        self._good = reached.mark if good is None else good
+        self._good_saved: int | None = None if good is None else good.step
         self._saved = reached.mark.step, reached.mark.epochs
         self._all_stop = False
 
@@ -208,7 +217,8 @@ class HostLoop:
         state, step = self.reached.mark.state, self.reached.mark.step
         if self.reached.mark.epochs < step // steps:  # it was interrupted in between
             measured = None if programs.reads else programs.measured(state, step // steps - 1)
-            self._settle_epoch(measured)
+            if not self._settle_epoch(measured):
+                return
         while True:
             while len(in_flight) < (1 if programs.reads else 2) and step < self._plan.epochs * steps:
                 if self._stops:
@@ -225,13 +235,15 @@ class HostLoop:
                 in_flight.append(_Chunk(before, state, losses, is_finite, measured))
             if not in_flight:
                 return
-            self._settle(in_flight.popleft())
-            if jax.process_count() > 1:  # all stop after the same chunk
+            if not self._settle(in_flight.popleft()):
+                in_flight.clear()  # what comes after an epoch that is not measured is trained again
+                return
+            if jax.process_count() > 1 and step < self._plan.epochs * steps:  # all stop after the same chunk
                 heard = np.array(self._waiting.heard.is_set())
                 self._all_stop = bool(np.any(hosts.call(multihost_utils.process_allgather, heard)))
 
-    def _settle(self, chunk: _Chunk) -> None:
-        """Wait for a chunk, look at it, and keep it."""
+    def _settle(self, chunk: _Chunk) -> bool:
+        """Wait for a chunk, look at it, and keep it; False where an epoch's figures are left for another time."""
         self._waiting.wait_for((chunk.losses, chunk.is_finite))
         mark, losses = self.reached.mark, np.array(chunk.losses)  # copies: JAX's own can go
         bad = ~np.isfinite(losses)
@@ -241,20 +253,21 @@ class HostLoop:
             what = f"the loss became {losses[number]}" if bad.any() else "what was learned became infinite or NaN"
             raise _BadError(what, mark.step + number, chunk)
         self.reached.take(chunk.after, losses, is_finite)
-        if self.reached.mark.step % self._plan.steps == 0:
-            self._settle_epoch(chunk.measured)
+        if self.reached.mark.step % self._plan.steps == 0 and not self._settle_epoch(chunk.measured):
+            return False
         if self._keeper is not None and self._keeper.is_due:
             self._save()
+        return True
 
-    def _settle_epoch(self, figures: Measured | None) -> None:
-        """Wait for the figures of the epoch that has ended; they are left for another time if a signal is heard."""
+    def _settle_epoch(self, figures: Measured | None) -> bool:
+        """Wait for the figures of the epoch that has ended; False if a signal was heard, and there was no time."""
         mark = self.reached.mark
         if figures is None:
             figures = self._programs.measured(mark.state, mark.step // self._plan.steps - 1)
         elif not self._waiting.wait_until(figures, self._gives_up()):
             figures = None
         if figures is None:
-            return
+            return False
         on_train, on_validation = jax.tree.map(np.array, figures)
         if self._plan.on_divergence != "ignore" and not np.isfinite(on_validation.get("loss", 0.0)):
             raise _BadError(f"the validation loss became {on_validation['loss']}", mark.step - 1)
@@ -266,6 +279,7 @@ class HostLoop:
             self._keeper.note({"train": on_train, "validation": on_validation}, lambda: self._checkpoint(mark))
         if self._plan.report is not None:
             self._plan.report(self._report(on_train, on_validation))
+        return True
 
     def _gives_up(self) -> Callable[[], bool]:
         """Whether a wait has been long enough, counted from a signal."""
@@ -287,8 +301,8 @@ class HostLoop:
         heard = self._waiting.heard.first
         return "Ctrl-C" if heard is None or heard == signal.SIGINT else heard.name
 
-    def _ended_by(self, error: BaseException, in_flight: deque[_Chunk]) -> str:
-        """What to call the end of a run by an error; one that is no interruption goes on up, after a save."""
+    def _ended_by(self, error: BaseException, in_flight: deque[_Chunk]) -> str | None:
+        """What has ended a run early; an error that is no interruption goes on up, after a save."""
         is_lost = None
         if not isinstance(error, DivergedError | DataError):
             # What XLA says when another process ends may come before that is known.
@@ -306,6 +320,8 @@ class HostLoop:
             if is_lost is not None:
                 raise is_lost from None
             raise error
+        if self.reached.mark.epochs == self._plan.epochs:
+            return None
         return self._signal() if is_lost is None else str(is_lost)
 
     def _go_back(self, bad: _BadError) -> None:
@@ -318,6 +334,9 @@ class HostLoop:
         opt_state = opt_state._replace(factor=jnp.full_like(opt_state.factor, SLOWER**restored))
         self._good = good._replace(restored=restored, state=good.state._replace(opt_state=opt_state))
         self.reached.mark = self._good
+        self._saved = good.step, good.epochs
+        if self._keeper is not None:
+            self._keeper.forget_after(good.step)
         self._plan.warn(
             f"{bad} at {self._place(bad.step)}; going on after step {good.step}, with {SLOWER**restored:.3g} times the "
             "learning rate"
@@ -344,8 +363,10 @@ class HostLoop:
         if rate is not None:
             said += f", with a learning rate of {rate:.3g}"
         if origin is not None and self._plan.debug_nans:
-            operation = first_bad_operation(self._plan.gradient_step, origin.state, *map(jnp.asarray, origin.batch))
-            said += f"; the first operation to blame is {operation}" if operation is not None else ""
+            with contextlib.suppress(Exception):  # some operations cannot be taken alone
+                batch = map(jnp.asarray, origin.batch)
+                operation = first_bad_operation(self._plan.gradient_step, origin.state, *batch)
+                said += f"; the first operation to blame is {operation}" if operation is not None else ""
         if step == 0:
             return f"{said}; it was so before any update: look at the data, its scaling, and the initial weights"
         if self._good.restored:
@@ -356,12 +377,15 @@ class HostLoop:
         return f"step {step + 1} (epoch {step // self._plan.steps + 1} of {self._plan.epochs})"
 
     def _save(self) -> None:
-        """Begin to save the run as it is; where it may have to go back, as it was where it would go back to."""
-        mark = self._good if self._plan.on_divergence == "restore" else self.reached.mark
+        """Begin to save the run as it is."""
+        mark = self.reached.mark
         if self._keeper is None or mark.step == 0 or (mark.step, mark.epochs) == self._saved:
             return
         self._saved = mark.step, mark.epochs
-        self._keeper.save(self._checkpoint(mark))
+        good = None
+        if self._plan.on_divergence == "restore" and self._good.step not in (0, mark.step, self._good_saved):
+            good, self._good_saved = self._checkpoint(self._good), self._good.step
+        self._keeper.save(self._checkpoint(mark), good)
 
     def _save_last(self) -> None:
         """Save what has not been, and wait until it is on the disk."""
@@ -378,7 +402,7 @@ class HostLoop:
         if mark.epochs and mark.step == mark.epochs * self._plan.steps:
             last = jax.tree.map(lambda values: values[-1], history._asdict())
             score = self._keeper.score(last) if self._keeper is not None else None
-        return self._snapshot(mark, history, score, self.seconds)
+        return self._snapshot(mark, self._good.step, history, score, self.seconds)
 
     def _report(self, on_train: dict[str, Any], on_validation: dict[str, Any]) -> EpochReport:
         epoch = self.reached.mark.epochs

@@ -63,6 +63,7 @@ class Programs(NamedTuple):
     chunk: RunChunk
     chunk_steps: int  # an epoch's, or fewer
     measured: Callable[[TrainState, int], Measured | None]  # (state, its epoch, from 0); None where Ctrl-C came first
+    place: Callable[[TrainState], TrainState]  # another state, where the programs want it
     reads: bool  # its data while it trains, and so returns when all is computed
 
 
@@ -140,8 +141,11 @@ def compile_on_one(
         result: Measured = run_measured(learned, *data_beside)
         return result
 
-    first = jax.device_put(run_start[0](key) if restored is None else restored, here)
-    return Programs(first, *chunk.result(), measure_beside, reads=False)
+    def place(state: TrainState) -> TrainState:
+        return jax.device_put(state, here)
+
+    first = place(run_start[0](key) if restored is None else restored)
+    return Programs(first, *chunk.result(), measure_beside, place, reads=False)
 
 
 def compile_chunks(arithmetic: Arithmetic, state: TrainState, train: Examples, batch_size: int) -> CompileChunk:
@@ -203,7 +207,11 @@ def compile_split(
         learned = state.params, state.model_state
         return train_means(learned), validation_means(learned)
 
-    return Programs(state, *chunks.result(), measured, reads=False)
+    def place(state: TrainState) -> TrainState:
+        placed: TrainState = place_whole(state, batch_sharding)
+        return placed
+
+    return Programs(state, *chunks.result(), measured, place, reads=False)
 
 
 def split_chunks(

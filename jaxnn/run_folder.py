@@ -232,13 +232,12 @@ class MetricsLog:
         self._begun = True
 
 
-def write_metrics(folder: Path, history: History, steps: int) -> None:
+def write_metrics(folder: Path, history: History, epochs: int, steps: int) -> None:
     """Write all of `metrics.csv`, of epochs of so many steps; the loss is the mean over them."""
-    finished = len(next(iter(history.validation.values())))
     with write_aside(folder / "metrics.csv") as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_header(history.train, history.validation))
-        for epoch in range(finished):
+        for epoch in range(epochs):
             loss = np.asarray(history.loss[epoch * steps : (epoch + 1) * steps]).mean()
             figures = ({name: values[epoch] for name, values in part.items()} for part in history[1:])
             writer.writerow(_row(epoch + 1, steps, loss, *figures))

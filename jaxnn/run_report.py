@@ -38,7 +38,7 @@ def write_results(
     words, steps = metric.replace("_", " "), len(splits.train.x) // config.batch_size
     history = result.history
     save_trained(folder, trained, run.run)
-    write_metrics(folder, history, steps)
+    write_metrics(folder, history, result.epochs, steps)
     by_part = {"training": history.train, "validation": history.validation}
     # A file's name may hold what has no form in UTF-8.
     summary = [
@@ -46,7 +46,7 @@ def write_results(
         f"model: {config.model}, {describe_model(config, trained.params)}",
         f"optimizer: {describe_method(config)}",
         f"epochs: {result.epochs} of {config.epochs}"
-        + (f", stopped by {result.interrupted} after step {len(history.loss)}" if result.interrupted else ""),
+        + (f", stopped after step {len(history.loss)} ({result.interrupted})" if result.interrupted else ""),
         f"seconds: {result.compile_seconds:.2f} to compile, {result.run_seconds:.2f} to train",
         *(f"{part} {words}: {figures[metric][-1]:.4f}" for part, figures in by_part.items() if result.epochs),
         f"test {words}: " + ("not measured; jaxnn evaluate does" if on_test is None else f"{on_test:.4f}"),

@@ -58,6 +58,7 @@ class RunResult(NamedTuple):
     history: History  # NumPy arrays: the loss of every step, the metrics of the finished epochs
     epochs: int  # finished
     interrupted: str | None  # by what, before the last epoch: Ctrl-C, SIGTERM, the loss of another process
+    saved_step: int | None  # that of the newest checkpoint on the disk
     compile_seconds: float
     run_seconds: float  # those before it was continued included
 
@@ -101,7 +102,7 @@ def train(
     A loss, or something learned, that becomes NaN or infinite ends the run after the chunk, and the steps of the chunk
     are taken again one by one to say where it began. `on_divergence="restore"` goes back instead to the end of the
     last good epoch, one whose mean loss was no larger than that of the first step, with a third of the learning rate,
-    five times at most; what is saved then are such epochs' ends alone.
+    five times at most.
     "ignore" looks at nothing. `debug_nans` takes the step that failed by single operations, and names the first that
     makes NaN or infinity. `warn` is told, in a sentence, what went wrong and did not end the run: a full disk, a
     damaged checkpoint, other versions than before, a way back.
@@ -236,12 +237,14 @@ def train(
             wait_until(values, lambda: False)
 
         keeper = restored = None
+        plain = optimizer
         run: dict[str, Any] = {}
         if checkpoints is not None:
             run = _what_began(train, examples, batch_size, sampling, key, data_key)
+            run |= {"metrics": ", ".join(metrics), "digest of the validation data": _digest_of(validation)}
             keeper = opened.enter_context(Keeper(checkpoints, warn).opened())
             like = jax.eval_shape(functools.partial(init_state, model, optimizer, train_sample[0].shape[1:]), key)
-            restored = keeper.restore(like, run)
+            restored = keeper.restore(like, run, finite=on_divergence != "ignore")
         place = {"versions": versions(), "devices": describe_devices(), "parts": number_of_parts(batch_sharding)}
         factor = 1.0
         if restored is not None:
@@ -250,6 +253,12 @@ def train(
         is_slowed = on_divergence == "restore" or factor != 1.0
         if is_slowed:
             optimizer = slowed(optimizer, factor)
+        good_step, good_state = 0, None
+        if restored is not None and keeper is not None and on_divergence == "restore":
+            good_step = restored.about["good_step"]
+            good_state = restored.state if good_step == int(restored.state.step) else keeper.good(like, good_step)
+            if good_step == 0:
+                good_state = jax.jit(functools.partial(init_state, model, plain, train_sample[0].shape[1:]))(key)
         begun = None if restored is None else _with_factor(restored.state, factor if is_slowed else None)
 
         arithmetic = Arithmetic(start, one_step, some_steps, means, infer, metrics, {"loss": loss, **metrics})
@@ -277,7 +286,7 @@ def train(
 
         seconds_before = 0.0 if restored is None else restored.about["seconds"]
 
-        def snapshot(mark: Mark, history: History, score: float | None, seconds: float) -> Checkpoint:
+        def snapshot(mark: Mark, good: int, history: History, score: float | None, seconds: float) -> Checkpoint:
             state = jax.tree.map(_on_host, mark.state)
             about = {
                 "steps": steps,  # of an epoch
@@ -285,6 +294,7 @@ def train(
                 "batch": mark.step % steps,  # the next one of the epoch
                 "measured": mark.epochs,
                 "restored": mark.restored,
+                "good_step": min(good, mark.step),
                 "factor": float(state.opt_state.factor) if is_slowed else 1.0,
                 "is_finite": mark.is_finite,
                 "score": score,
@@ -297,9 +307,18 @@ def train(
             return Checkpoint(_with_factor(state, None), history, beside, about)
 
         plan = Plan(epochs, steps, batch_size, on_divergence, debug_nans, gradient_step, batches, report, warn)
-        reached = Reached(programs.first, restored)
-        loop = HostLoop(programs, plan, Waiting(heard, wait_for, wait_until), reached, keeper, snapshot)
-        del restored, begun
+        reached = Reached(programs.first, restored, good_step)
+        good = None
+        if good_state is not None:
+            good = reached.mark._replace(
+                state=programs.place(_with_factor(good_state, factor)),
+                step=good_step,
+                chunks=1 if good_step else 0,
+                epochs=good_step // steps,
+                is_finite=True,
+            )
+        loop = HostLoop(programs, plan, Waiting(heard, wait_for, wait_until), reached, keeper, snapshot, good)
+        del restored, begun, good_state, good
         interrupted = loop.run()
     state = reached.mark.state
     learned = state.params, state.model_state, _with_factor(state, None).opt_state
@@ -311,6 +330,7 @@ def train(
         reached.history(reached.mark),
         reached.mark.epochs,
         interrupted,
+        None if keeper is None else keeper.saved_step,
         compile_seconds,
         seconds_before + loop.seconds,
     )
@@ -341,20 +361,27 @@ def _what_began(
         is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         return np.asarray(jax.random.key_data(key) if is_typed else key).tobytes().hex()
 
-    digest = hashlib.sha256()
-    parts = train.example if isinstance(train, Stream) else train
-    for part in parts:
-        some = np.unique(np.linspace(0, len(part) - 1, _MOST_HASHED).astype(int))
-        digest.update(f"{part.dtype}{part.shape[1:]}".encode())
-        digest.update(np.ascontiguousarray(part[some]).tobytes())
     return {
         "number of examples": examples,
         "batch_size": batch_size,
         "sampling": sampling,
         "key": words(key),
         "data_key": words(data_key),
-        "digest of the data": digest.hexdigest()[:16],
+        "digest of the data": _digest_of(train),
     }
+
+
+def _digest_of(data: Examples | Stream | None) -> str | None:
+    """Of how many examples there are, and a sample of them."""
+    if data is None:
+        return None
+    parts = data.example if isinstance(data, Stream) else data
+    digest = hashlib.sha256(f"{len(data) if isinstance(data, Stream) else len(data[0])}".encode())
+    for part in parts:
+        some = np.unique(np.linspace(0, len(part) - 1, _MOST_HASHED).astype(int))
+        digest.update(f"{part.dtype}{part.shape[1:]}".encode())
+        digest.update(np.ascontiguousarray(part[some]).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _check_restored(

@@ -321,7 +321,7 @@ def compile_streamed(
         on_train, on_validation = train_means(learned, epoch), validation_means(learned, epoch)
         return None if on_train is None or on_validation is None else (on_train, on_validation)
 
-    return Programs(first, chunk, chunk_steps, measure_both, reads=True)
+    return Programs(first, chunk, chunk_steps, measure_both, where.put, reads=True)
 
 
 def _labels_below(infer: Callable[[Learned, Array], Array], learned: Learned, stream: Stream) -> int | None:

@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import shlex
 import shutil
-import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from jaxnn.data._files import printable
 from jaxnn.data.description import Description
 from jaxnn.data_options import as_arguments, check_scaling, choose_scaling, fit_scaling, load_data
 from jaxnn.host_loop import EpochReport, OnDivergence
-from jaxnn.interrupts import Terminated
+from jaxnn.interrupts import Terminated, noted_interrupts
 from jaxnn.losses import l2_penalty
 from jaxnn.presets import build_model
 from jaxnn.progress import EpochProgress, format_seconds
@@ -226,7 +225,7 @@ def _train(
             )
         except (KeyboardInterrupt, RuntimeError, MemoryError) as error:
             saved = checkpoints_in(folder)
-            if not saved or not writes or config.debug:
+            if not saved or not writes or (config.debug and not isinstance(error, KeyboardInterrupt)):
                 raise
             holds = f"{final} holds the run as it was after step {_step(saved[-1])}"
             if isinstance(error, KeyboardInterrupt):
@@ -242,7 +241,7 @@ def _train(
         if lost is not None:
             raise lost
         return _status(result.interrupted)
-    with _undisturbed():
+    with noted_interrupts():  # measured and written it is whole
         trained = trained._replace(params=result.params, model_state=result.model_state)
         # After a signal the device may still be busy with a chunk: measuring would wait for it.
         on_test = None if result.interrupted else measure(trained, job.splits.test)
@@ -250,12 +249,19 @@ def _train(
             write_results(final, kept, trained, result, job.splits, on_test)
         except OSError as error:
             what = printable(error.filename or final)
-            complain(f"{what}: cannot be written ({error.strerror or error}); {go_on} writes what is missing")
+            remedy = "nothing is saved" if result.saved_step is None else f"{go_on} writes what is missing"
+            complain(f"{what}: cannot be written ({error.strerror or error}); {remedy}")
             return FAILED
     if result.interrupted:
+        why = f"{result.interrupted}; stopped" if lost else f"stopped by {result.interrupted}"
         complain(
-            f"{result.interrupted if lost else f'stopped by {result.interrupted}'} after epoch {result.epochs} of "
-            f"{settings.epochs}, step {len(result.history.loss)}; all of it is saved in {final}: go on with {go_on}"
+            f"{why} after epoch {result.epochs} of "
+            f"{settings.epochs}, step {len(result.history.loss)}; "
+            + (
+                f"all of it is saved in {final}: go on with {go_on}"
+                if result.saved_step == len(result.history.loss)
+                else f"there is no checkpoint of it, but its weights are in {final}"
+            )
         )
         return FAILED if lost else _status(result.interrupted)
     assert on_test is not None
@@ -263,8 +269,9 @@ def _train(
         f"time    {format_seconds(result.compile_seconds)} to compile, {format_seconds(result.run_seconds)} to train"
     )
     console.print(verdict(trained, on_test, job.splits))
-    written = [name for name in ("metrics.csv", "curves.png", "summary.txt") if (final / name).exists()]
-    console.print(f"saved   {printable(final)}: weights, settings, checkpoints, {', '.join(written)}")
+    written = ["checkpoints"] if result.saved_step is not None else []
+    written += [name for name in ("metrics.csv", "curves.png", "summary.txt") if (final / name).exists()]
+    console.print(f"saved   {printable(final)}: weights, settings, {', '.join(written)}")
     steps = next_steps(settings, trained.about, final)
     if config.from_run is not None:
         compare = shlex.join(["jaxnn", "diff", str(config.from_run), str(final)])
@@ -291,7 +298,8 @@ def _removed_if_nothing_is_saved(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not checkpoints_in(folder / CHECKPOINTS):
+        # The log has the epochs of a run whose disk was full.
+        if not checkpoints_in(folder / CHECKPOINTS) and not (folder / "metrics.csv").exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -343,20 +351,6 @@ def check_data(config: TrainConfig, splits: data.Splits, about: Description, con
         raise data.DataError(f"{config.dataset}: {error}; {command} shows all") from None
     for finding in report.warnings:
         console.print(f"check   {finding}")
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal into the fraction of a second in which a run is measured and written."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _describe_devices(shared_by: int) -> str:

@@ -106,9 +106,9 @@ def _weights(folder: Path) -> tuple[Path, Tensors, str | None]:
 def _of_checkpoint(folder: Path, at: str) -> tuple[Path, Tensors, str | None]:
     """What of a checkpoint is the network."""
     paths = checkpoints_in(folder / CHECKPOINTS)
-    path = best_of(paths) if at == "best" else paths[-1] if paths else None
+    path = best_of(folder / CHECKPOINTS) if at == "best" else paths[-1] if paths else None
     if path is None:
-        raise ValueError(f"{folder}: has no checkpoint{' of a best epoch' if paths else ''}")
+        raise ValueError(f"{folder}: has no checkpoint{' of a best epoch' if at == 'best' else ''}")
     _, tensors, about = read_history(path)
     kept = {name.removeprefix("beside/"): values for name, values in tensors.items()}
     parts = ("params/", "model_state/", "preprocess/", "targets/")

@@ -105,8 +105,8 @@ def test_chunks_of_an_epoch_are_saved_and_gone_on_after(tmp_path, monkeypatch):
     whole = train()
     count, saves = itertools.count(), checkpoint_folder.Keeper.save
 
-    def save(keeper, checkpoint):
-        saves(keeper, checkpoint)
+    def save(keeper, checkpoint, good):
+        saves(keeper, checkpoint, good)
         if next(count) == 2:  # after 4, 6, 10
             raise StopError
 
@@ -124,21 +124,24 @@ def test_chunks_of_an_epoch_are_saved_and_gone_on_after(tmp_path, monkeypatch):
 def test_the_newest_and_the_best_are_kept(tmp_path):
     result = train(tmp_path, epochs=12, best="validation/loss", keep=3, optimizer=nn.sgd(30.0))
     best = int(np.argmin(result.history.validation["loss"]))
-    expected = sorted({*(STEPS * epoch for epoch in (10, 11, 12)), STEPS * (best + 1)})
-    assert steps_in(tmp_path) == expected
-    assert best_of(checkpoints_in(tmp_path)).stem == f"step-{STEPS * (best + 1):08d}"
+    assert steps_in(tmp_path) == [STEPS * epoch for epoch in (10, 11, 12)]
+    assert best_of(tmp_path).stem == f"best-{STEPS * (best + 1):08d}"
+    assert len(list(tmp_path.glob("best-*"))) == 1
 
 
 def test_the_best_is_kept_that_no_save_was_due_for(tmp_path):
     result = train(tmp_path, epochs=12, best="validation/loss", seconds=1000, optimizer=nn.sgd(30.0))
     best = int(np.argmin(result.history.validation["loss"])) + 1
     assert best < 12, "else this tests nothing"
-    assert steps_in(tmp_path) == [STEPS * best, STEPS * 12]
+    assert steps_in(tmp_path) == [STEPS * 12]
+    assert best_of(tmp_path).stem == f"best-{STEPS * best:08d}"
 
 
 def test_what_is_saved_beside_it_comes_back(tmp_path):
     scale = nn.data.min_max(X)
     train(tmp_path, beside={"scale": scale}, config={"name": "mine"})
+    with pytest.raises(ValueError, match="beside/scale/minimum has other values than when the run began"):
+        train(tmp_path, resume=True, beside={"scale": nn.data.min_max(X - 1)})
     history, tensors, about = read_history(checkpoints_in(tmp_path)[-1])
     np.testing.assert_array_equal(tensors["beside/scale/minimum"], scale.minimum)
     assert about["config"] == {"name": "mine"}
@@ -166,6 +169,9 @@ def test_saves_are_as_far_apart_as_is_asked(tmp_path, monkeypatch):
         ({"optimizer": nn.sgd(0.1)}, "opt_state/.* is only in the checkpoint"),
         ({"epochs": 1}, "epochs is 1, but the run is in epoch 3 already"),
         ({"beside": {"a": np.ones(1)}}, "beside/a is only in this model"),
+        ({"metrics": {}}, "metrics was accuracy when the run began, and is  now"),
+        ({"validation": None}, "digest of the validation data was .* when the run began, and is None now"),
+        ({"validation": nn.data.Dataset(X[:8], DATA.y[:8])}, "digest of the validation data was"),
         ({"resume": False}, "holds checkpoints already; resume=True goes on after the newest"),
     ],
 )
@@ -216,6 +222,92 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path, saved):
     (folder / ".unfinished-12345678.safetensors").write_bytes(b"half")
     train(folder, resume=True)
     assert not list(folder.glob(".unfinished-*"))
+
+
+def test_a_damaged_checkpoint_costs_no_other(tmp_path, saved, whole):
+    """With one kept, and a run that is interrupted before it has come as far again."""
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    older, newest = checkpoints_in(folder)
+    newest.rename(newest.with_name("step-00000900.safetensors"))
+    newest = newest.with_name("step-00000900.safetensors")
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    with pytest.raises(StopError):
+        train(folder, resume=True, keep=1, report=stopping(3), warn=lambda sentence: None)
+    assert steps_in(folder) == [3 * STEPS]
+    assert_same(train(folder, resume=True), whole)
+    assert [path.name for path in folder.glob(".damaged-*")] == [f".damaged-{newest.name}"]
+    del older
+
+
+def test_the_best_outlives_a_save_that_fails(tmp_path, monkeypatch):
+    save = checkpoint_folder.save_checkpoint
+    result = train(tmp_path / "a", epochs=12, best="validation/loss", optimizer=nn.sgd(30.0))
+    best = STEPS * (int(np.argmin(result.history.validation["loss"])) + 1)
+    failed = []
+
+    def fail_at_the_best(path, checkpoint):
+        if int(checkpoint.state.step) == best and not failed:
+            failed.append(path)
+            full(path)
+        save(path, checkpoint)
+
+    monkeypatch.setattr(checkpoint_folder, "save_checkpoint", fail_at_the_best)
+    settings = {"epochs": 12, "best": "validation/loss", "optimizer": nn.sgd(30.0), "warn": lambda sentence: None}
+    train(tmp_path / "b", **settings)
+    assert failed
+    assert best_of(tmp_path / "b").stem == f"best-{best:08d}"
+
+
+def test_figures_that_a_signal_leaves_out_are_measured_of_their_own_epoch(tmp_path, monkeypatch, whole):
+    """Two chunks are in flight: the later one is not taken before the earlier one is measured."""
+    from jaxnn import host_loop
+
+    settle, calls = host_loop.HostLoop._settle_epoch, itertools.count()
+
+    def given_up(loop, figures):
+        if next(calls) == 1:
+            loop._waiting.heard.set()
+            return False
+        return settle(loop, figures)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host_loop.HostLoop, "_settle_epoch", given_up)
+        result = train(tmp_path)
+    assert (result.epochs, len(result.history.loss), result.interrupted) == (1, 2 * STEPS, "Ctrl-C")
+    assert_same(train(tmp_path, resume=True), whole)
+
+
+def test_a_folder_whose_names_cannot_be_brought_to_the_disk_is_good_enough(tmp_path, monkeypatch, whole):
+    """As some file systems over a network have it."""
+    from jaxnn import _tensors
+
+    sync = _tensors.sync
+
+    def refuse(path):
+        if path.is_dir():
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(path)
+
+    monkeypatch.setattr(_tensors, "sync", refuse)
+    monkeypatch.setattr(checkpoint_folder, "sync", refuse)
+    assert_same(train(tmp_path), whole)
+    assert steps_in(tmp_path) == [3 * STEPS, 4 * STEPS]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits of this kind")
+def test_a_file_that_may_not_grow_is_a_system_error(tmp_path):
+    """What safetensors makes of a full disk is no OSError by itself."""
+    program = (
+        "import resource, signal, sys, numpy as np, jaxnn as nn\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n    nn.export(sys.argv[1], {'W': np.ones(10**6)})\n"
+        "except OSError as error:\n    print(error)\n"
+    )
+    path = tmp_path / "w.safetensors"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert done.stdout == f"[Errno 27] File too large: '{path}'\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def full(path):
@@ -361,7 +453,7 @@ def test_a_run_that_ended_between_an_epoch_and_its_figures_measures_first(tmp_pa
     def interrupted(loop, figures):
         if loop.reached.mark.step == 2 * STEPS:
             raise StopError
-        settle(loop, figures)
+        return settle(loop, figures)
 
     with monkeypatch.context() as patched:
         patched.setattr(HostLoop, "_settle_epoch", interrupted)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxnn import checkpoint_folder, cli, run_folder, train_command
+from jaxnn import checkpoint_folder, cli, host_loop, programs, run_folder, train_command
 from jaxnn.checkpoint_folder import checkpoints_in
 
 SMALL = ["--model", "two-layer-net", "--hidden-sizes", "8", "--batch-size", "200", "--epochs"]
@@ -170,7 +170,7 @@ def test_export_and_evaluate_at_a_checkpoint(at, runs, capsys):
         W = archive["params/dense1/W"]
         assert "preprocess/maximum" in archive.files
     step = {"end": 4 * STEPS, "last": 4 * STEPS}.get(at)
-    path = checkpoint_folder.best_of(checkpoints_in(runs / "4" / "checkpoints"))
+    path = checkpoint_folder.best_of(runs / "4" / "checkpoints")
     if step is not None:
         path = runs / "4" / "checkpoints" / f"step-{step:08d}.safetensors"
     from safetensors.numpy import load_file
@@ -291,3 +291,35 @@ def test_memory_that_runs_out_on_the_way_keeps_the_checkpoint(monkeypatch, capsy
     assert (
         f"less; run holds the run as it was after step {2 * STEPS}: jaxnn train --resume run goes on from there" in said
     )
+
+
+def test_a_signal_in_the_middle_of_the_first_epoch(runs, monkeypatch, capsys):
+    """There are no figures yet, and the figure has one curve."""
+    monkeypatch.setattr(programs, "choose_chunk", lambda *_: 2)
+    settle = host_loop.HostLoop._settle
+
+    def interrupted(loop, chunk):
+        loop._waiting.heard(signal.SIGTERM, None)
+        return settle(loop, chunk)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host_loop.HostLoop, "_settle", interrupted)
+        command("train", *SMALL, 4, "--out", "run", status=143)
+    assert "stopped by SIGTERM after epoch 0 of 4, step 4; all of it is saved in run" in said_in_one_line(capsys)
+    command("evaluate", "run")
+    command("train", "--resume", "run")
+    command("train", *SMALL, 4, "--out", "whole")
+    command("diff", "run", "whole")
+
+
+def test_what_is_not_saved_is_not_said_to_be(monkeypatch, capsys):
+    def full(path, checkpoint):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint_folder, "save_checkpoint", full)
+    raised_in_epoch(monkeypatch, 1, lambda: signal.raise_signal(signal.SIGTERM))
+    command("train", *SMALL, 4, "--out", "run", status=143)
+    failure, ending = capsys.readouterr().err.splitlines()
+    assert "run/checkpoints: a checkpoint could not be saved (No space left on device); there is none" in failure
+    assert ending.endswith(f"step {2 * STEPS}; there is no checkpoint of it, but its weights are in run")
+    command("evaluate", "run")

@@ -56,7 +56,10 @@ def test_ctrl_c_says_what_was_saved(tmp_path):
         said,
     ).groups()
     run_folder = tmp_path / folder
-    assert f"epochs: {epoch} of 100000, stopped by Ctrl-C" in (run_folder / "summary.txt").read_text()
+    assert (
+        f"epochs: {epoch} of 100000, stopped after step {12 * int(epoch)} (Ctrl-C)"
+        in (run_folder / "summary.txt").read_text()
+    )
     assert len((run_folder / "metrics.csv").read_text().splitlines()) == int(epoch) + 1
     measured = run("evaluate", folder, cwd=tmp_path)
     assert float(measured.stdout.split("test accuracy: ")[1].split()[0]) > 0.8
