@@ -5,7 +5,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float, PyTree
 
 from jaxnn._checks import check_choice, in_words
 from jaxnn._columns import name_leaves, plain
+from jaxnn._metric_names import Mode, mode_of
 
 __all__ = ["Best", "Metric", "Mode", "SweepResult", "check_metric", "check_metric_kind"]
 
 # An outcome's name, or outcomes -> array [configs, seeds]; of a tuple, each next name decides between equals.
 OneMetric: TypeAlias = str | Callable[[Any], Any]
 Metric: TypeAlias = OneMetric | tuple[str, ...]
-Mode: TypeAlias = Literal["max", "min"]
 
 
 class Best(NamedTuple):
@@ -244,11 +244,10 @@ def _find(outcomes: PyTree, metric: str | None) -> tuple[str, np.ndarray]:
 def _mode_of(outcomes: PyTree, metric: OneMetric | None, hint: str) -> Mode:
     """What is good by a metric's name."""
     name = "the metric" if callable(metric) else _find(outcomes, metric)[0]
-    words = set(name.rpartition("/")[2].lower().replace("-", "_").split("_"))
-    large, small = "accuracy" in words, not words.isdisjoint(("loss", "error"))
-    if large == small:
+    mode = mode_of(name)
+    if mode is None:
         raise ValueError(f"is {name} good when it is large or small? {hint}")
-    return "max" if large else "min"
+    return mode
 
 
 def _is_column(node: Any) -> bool:

@@ -45,7 +45,7 @@ def test_the_page_on_data(capsys):
 def test_the_page_on_reliability(capsys):
     run("reliability.md", {})
     said = capsys.readouterr().out
-    assert re.search(r"2 5 60 \['step-\d{8}\.safetensors'(, 'step-\d{8}\.safetensors')*\]", said)
+    assert re.search(r"2 5 60 \['best-\d{8}\.safetensors'(, 'step-\d{8}\.safetensors'){2}\]", said)
     assert "same weights: True" in said
     assert re.search(r"the loss (became|is) \S+ at step \d \(epoch 1 of 10\): .*dense", said)
 
