@@ -1,4 +1,4 @@
-"""A training to be killed: `python -m tests.crashing KIND FOLDER RESULT`; FOLDER is - where nothing is to be saved.
+"""A training to be killed: `python -m tests.crashing KIND EPOCHS FOLDER RESULT`; - for FOLDER saves nothing.
 
 It says each epoch when it is measured, and writes what it has learned, of which every bit counts, to RESULT.
 """
@@ -17,7 +17,7 @@ SEED = np.random.default_rng(0)
 X = SEED.normal(size=(70, 8, 8, 2)).astype(np.float32)
 DATA = nn.data.Dataset(X, SEED.integers(0, 3, 70).astype(np.int32))
 VALIDATION = nn.data.Dataset(X[:20] + 0.1, DATA.y[:20])
-EPOCHS, STEPS = 100, 7
+STEPS = 7
 
 
 def settings(kind):
@@ -53,7 +53,7 @@ def settings(kind):
     }
 
 
-def main(kind, folder, result):
+def main(kind, epochs, folder, result):
     """Train, from where the folder's checkpoints are."""
     keep = None
     if folder != "-":
@@ -65,7 +65,7 @@ def main(kind, folder, result):
         run.pop("optimizer"),
         run.pop("train"),
         key=jax.random.key(0),
-        epochs=EPOCHS,
+        epochs=int(epochs),
         batch_size=10,
         report=lambda told: os.write(1, f"epoch {told.epoch}\n".encode()),
         checkpoints=keep,

@@ -191,6 +191,7 @@ def test_a_worker_runs_and_tells_its_memory():
         worker.close()
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_count_the_memory_of_who_started_it():
     large = np.ones(2**27)  # 1 GB
     worker = Worker(find("two_layer_net", quick=True), "NumPy", quick=True)
@@ -206,6 +207,7 @@ def test_a_worker_that_fails_says_why():
         Worker(find("two_layer_net", quick=True), "nobody", quick=True)
 
 
+@pytest.mark.slow
 def test_a_row_end_to_end(tmp_path):
     """Measured, judged, written and drawn: jaxnn, NumPy, one that fails and one that is not installed."""
     row = find("two_layer_net", quick=True)

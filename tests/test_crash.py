@@ -29,12 +29,12 @@ def start(*arguments):
     return subprocess.Popen(command, cwd=Path(__file__).parents[1], env=ENVIRONMENT, stdout=subprocess.PIPE)
 
 
-def killed(kind, folder, result, rng):
+def killed(kind, epochs, folder, result, rng):
     """Start a training, or go on with it, and kill it after a random while; whether it was killed before its end.
 
     Most moments are counted from the first epoch that this process has trained, the others from its start.
     """
-    process = start(kind, folder, result)
+    process = start(kind, epochs, folder, result)
     said = b""
     if rng.random() < 0.9:
         said = process.stdout.readline()
@@ -78,18 +78,19 @@ def same(one, other):
             assert ours[name].tobytes() == theirs[name].tobytes(), name
 
 
-def crash(kind, tmp_path, kills, seed):
+def crash(kind, tmp_path, kills, seed, epochs):
     folder, result, whole = tmp_path / "checkpoints", tmp_path / "result.npz", tmp_path / "whole.npz"
-    reference = start(kind, "-", whole)
+    reference = start(kind, epochs, "-", whole)
     rng = np.random.default_rng(seed)
-    ends = 0
-    for _ in range(kills):
-        if not killed(kind, folder, result, rng):
+    done = 0
+    while done < kills:
+        if killed(kind, epochs, folder, result, rng):
+            done += 1
+        else:
             reference.stdout.read()
             same(whole, result)
             shutil.rmtree(folder)
-            ends += 1
-    last = start(kind, folder, result)
+    last = start(kind, epochs, folder, result)
     said = last.stdout.read()
     assert last.wait() == 0, said
     assert said.endswith(b"ended None\n")
@@ -102,10 +103,10 @@ def crash(kind, tmp_path, kills, seed):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_training_goes_on_to_the_same_bits(kind, tmp_path):
-    crash(kind, tmp_path, kills=1, seed=KINDS.index(kind))
+    crash(kind, tmp_path, kills=1, seed=KINDS.index(kind), epochs=60)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_seventy_times(kind, tmp_path):
-    crash(kind, tmp_path, kills=70, seed=100 + KINDS.index(kind))
+    crash(kind, tmp_path, kills=70, seed=100 + KINDS.index(kind), epochs=600)

@@ -204,7 +204,10 @@ def test_ignore_looks_at_nothing_and_keeps_the_last_good_checkpoint(tmp_path):
     assert mild.epochs == 1
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+QUICK = ("momentum", "adam")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OPTIMIZERS])
 def test_smaller_steps_are_those_of_a_smaller_rate(name):
     """Of rules that are linear in the rate; the others of the textbook are none."""
     rng = np.random.default_rng(0)

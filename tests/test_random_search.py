@@ -129,6 +129,7 @@ class TestHalving:
         result = search(run, space, halving=True, stages=2, rounds=2)
         assert result.trials.programs == 4  # a first stage and a further one, each for two sizes
 
+    @pytest.mark.slow
     def test_fit_by_epochs(self):
         """A network trained an epoch at a time, its state a TrainState: equal to `fit`."""
         x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)

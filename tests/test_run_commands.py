@@ -112,6 +112,7 @@ def test_other_data_is_refused(two, capsys):
     assert "digits is not what" in said_in_one_line(capsys)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_begins_anew(runs, two, capsys):
     """Killed before its first one."""
     shutil.rmtree(two / "checkpoints")
@@ -163,7 +164,7 @@ def test_diff_finds_a_single_bit(runs, two, capsys):
     assert f"the same losses in all {2 * STEPS} steps, and part in params/dense1/b" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("at", ["end", "best", "last"])
+@pytest.mark.parametrize("at", ["best", *(pytest.param(at, marks=pytest.mark.slow) for at in ("end", "last"))])
 def test_export_and_evaluate_at_a_checkpoint(at, runs, capsys):
     command("export", runs / "4", "w.npz", "--at", at)
     with np.load("w.npz") as archive:
@@ -256,6 +257,7 @@ def test_a_log_that_cannot_be_written_costs_one_sentence(monkeypatch, capsys):
     assert "metrics.csv: cannot be written (No space left on device); the run goes on without this log" in said
 
 
+@pytest.mark.slow
 def test_results_that_cannot_be_written_are_written_next_time(monkeypatch, capsys, runs):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "run/weights.safetensors")
@@ -293,6 +295,7 @@ def test_memory_that_runs_out_on_the_way_keeps_the_checkpoint(monkeypatch, capsy
     )
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_the_first_epoch(runs, monkeypatch, capsys):
     """There are no figures yet, and the figure has one curve."""
     monkeypatch.setattr(programs, "choose_chunk", lambda *_: 2)

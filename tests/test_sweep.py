@@ -71,7 +71,7 @@ class TestEqualsALoop:
         assert result.programs == 1
 
     @pytest.mark.parametrize(
-        "model, x", [(nn.mlp([5], 3, batch_norm=True, dropout=0.3), X), (nn.simple_convnet(3, filters=4, filter_size=3, hidden_size=6), IMAGES)], ids=["batch norm and dropout", "convnet"]
+        "model, x", [(nn.mlp([5], 3, batch_norm=True, dropout=0.3), X), pytest.param(nn.simple_convnet(3, filters=4, filter_size=3, hidden_size=6), IMAGES, marks=pytest.mark.slow)], ids=["batch norm and dropout", "convnet"]
     )  # fmt: skip
     def test_of_fit(self, model, x):
         """Over rates and decays, on every device; two seeds."""

@@ -33,6 +33,7 @@ def test_the_page_on_gradients(capsys):
     assert float(loss) < 0.5 * namespace["report"].value
 
 
+@pytest.mark.slow
 def test_the_page_on_data(capsys):
     run("data.md", {})
     said = capsys.readouterr().out
