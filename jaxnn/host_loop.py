@@ -299,7 +299,9 @@ class HostLoop:
 
     def _signal(self) -> str:
         heard = self._waiting.heard.first
-        return "Ctrl-C" if heard is None or heard == signal.SIGINT else heard.name
+        if heard is None:  # or somebody's own KeyboardInterrupt
+            return "a signal to another process" if self._all_stop else "Ctrl-C"
+        return "Ctrl-C" if heard == signal.SIGINT else heard.name
 
     def _ended_by(self, error: BaseException, in_flight: deque[_Chunk]) -> str | None:
         """What has ended a run early; an error that is no interruption goes on up, after a save."""

@@ -237,6 +237,8 @@ def _train(
             complain(f"{sentence_of(error)}; {holds}: {go_on} goes on from there")
             return FAILED
     lost = hosts.lost()
+    if lost is not None and result.interrupted not in (None, str(lost)):
+        lost = None  # all have stopped for a signal, and the other was the first to leave
     if not writes:
         if lost is not None:
             raise lost

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -598,3 +599,34 @@ def test_a_call_whose_function_times_out(monkeypatch):
     with pytest.raises(TimeoutError, match="its own"):
         hosts.call(fails)
     assert hosts.call(lambda x: x + 1, 1) == 2
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_ends_all_and_all_go_on(tmp_path, port):
+    def command(*arguments):
+        network = [
+            "--model",
+            "two-layer-net",
+            "--hidden-sizes",
+            "8",
+            "--batch-size",
+            "200",
+            "--checkpoint-seconds",
+            "0",
+        ]
+        together = ["--coordinator", f"localhost:{port}", "--processes", "2", "--process-id"]
+        words = [sys.executable, "-m", "jaxnn.cli", "train", *arguments, *together]
+        return [[*words, str(number), *(network if "--out" in arguments else [])] for number in range(2)]
+
+    with Started(*command("--out", "run", "--epochs", "100000"), cwd=tmp_path) as started:
+        started.wait_until_said(0, "epoch 1/")
+        started.processes[1].send_signal(signal.SIGTERM)
+        assert [process.wait(60) for process in started.processes] == [130, 143]
+    assert "stopped by a signal to another process after epoch" in started.said[0].read_text()
+    content = json.loads((tmp_path / "run" / "config.json").read_text())
+    epochs = content["epochs_finished"] + 3
+    with Started(*command("--resume", "run", "--epochs", str(epochs)), cwd=tmp_path) as started:
+        assert [process.wait(120) for process in started.processes] == [0, 0]
+    assert f"epoch {epochs}/{epochs}" in started.said[0].read_text()
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == epochs + 1
