@@ -199,17 +199,8 @@ def _noting(measured: Measured) -> Iterator[None]:
 
 def machine() -> dict[str, Any]:
     """This machine: a name for files, the processor and the cores that we may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processor = _processor()
+    from jaxnn.versions import available_cores, describe_processor
+
+    cores, processor = available_cores(), describe_processor()
     slug = "-".join("".join(letter if letter.isalnum() else " " for letter in processor.lower()).split())
     return {"name": f"{slug}-{cores}-cores", "processor": processor, "cores": cores}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    import platform
-
-    return platform.processor() or platform.machine()

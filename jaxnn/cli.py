@@ -30,6 +30,7 @@ from jaxnn.search_options import SearchConfig
 from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, TERMINATED, complain, sentence_of
 from jaxnn.train_options import TrainOptions, earlier, options_of
 from jaxnn.trained_commands import EvaluateConfig, PredictConfig, run_evaluate, run_predict
+from jaxnn.versions import available_cores
 
 __all__ = ["main"]
 
@@ -97,8 +98,7 @@ def entry() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows ASCII alone still gets its line
     # A device for each core that this process may use: one trains while another measures the epoch before.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jax.config.update("jax_num_cpu_devices", cores)
+    jax.config.update("jax_num_cpu_devices", available_cores())
     sys.unraisablehook = _hear_lost_interrupts
     signal.signal(signal.SIGTERM, terminate)
     status = main()

@@ -1,0 +1,1 @@
+"""What all experiments need: claims, pictures, the images to learn from, and how an experiment is run."""

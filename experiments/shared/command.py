@@ -1,0 +1,130 @@
+"""What is typed: one experiment with flags for its numbers, or several; what is printed while they run."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.shared.experiment import RESULTS, Experiment, perform, use_all_cores
+from experiments.shared.images import Place
+from jaxnn.progress import format_seconds
+from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, sentence_of
+
+__all__ = ["Options", "guarded", "main", "run_all"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an experiment is run."""
+
+    quick: bool = False
+    """A smaller form of the same, in seconds: with the bundled digits, unless --data-dir is given."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder with the real images (or in mnist/ and cifar10/ below it). Without it: $JAXNN_DATA, the cache, a download;
+    and where they cannot be had the bundled digits."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: experiments/results)")] = RESULTS
+    """Where a folder for the experiment is written: result.json and the figures."""
+
+
+def main(experiment: Experiment) -> None:
+    """The command of one experiment: a flag for each of its numbers. Ends the process, with 1 if a claim fails."""
+    arguments = sys.argv[1:]
+    config = experiment.quick if "--quick" in arguments else experiment.config
+
+    def run() -> int:
+        with_flags, options = tyro.cli(
+            tyro.conf.OmitArgPrefixes[tuple[type(config), Options]],  # type: ignore[misc]
+            args=arguments,
+            default=(config, Options()),
+            description=experiment.description,
+            prog=f"python -m experiments.{experiment.name}",
+            use_underscores=False,
+        )
+        return run_all([experiment], options, lambda _: with_flags)
+
+    raise SystemExit(guarded(run))
+
+
+def run_all(experiments: Sequence[Experiment], options: Options, config_of: Callable[[Experiment], Any]) -> int:
+    """Run one after the other, print the claims of each; 1 if a claim fails, or an experiment itself."""
+    use_all_cores()
+    console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, 150)  # a table that is folded to fit cannot be read
+    place = Place(options.data_dir, options.quick)
+    results: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for number, experiment in enumerate(experiments, start=1):
+        title = f"[bold]{experiment.name}[/bold]  {escape(experiment.question)}"
+        console.print(f"[dim]{number}/{len(experiments)}[/dim] {title}" if len(experiments) > 1 else title)
+        try:
+            with console.status("running …"):
+                result = perform(experiment, config_of(experiment), place, options.out / experiment.name)
+        except Exception as error:
+            if len(experiments) == 1:
+                raise
+            # The others are not to suffer; where it went wrong is for whoever mends it.
+            traceback.print_exc()
+            console.print(f"  [red]broken[/red]: {escape(sentence_of(error))}")
+            broken.append(experiment.name)
+            continue
+        _say(result, console, options.out)
+        results.append(result)
+    if len(experiments) > 1:
+        _sum_up(results, broken, console)
+    return FAILED if broken or any(not claim["holds"] for result in results for claim in result["claims"]) else 0
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Exit status of a command: errors are one line on stderr, as those of `jaxnn` are."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; what had finished is written", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, TypeError, OSError) as error:
+        print(f"experiments: {sentence_of(error)}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _say(result: dict[str, Any], console: Console, out: Path) -> None:
+    """The claims of one experiment, as a table, and where its figures are."""
+    table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    for header in ("", "row", "claim", "measured", "reference", "from"):
+        table.add_column(header, style="dim" if header in ("row", "from") else None)
+    for claim in result["claims"]:
+        verdict = "[green]✓[/green]" if claim["holds"] else "[red]✗[/red]"
+        words = (escape(claim[part]) for part in ("row", "words", "measured", "reference", "source"))
+        table.add_row(verdict, *words)
+    console.print(table)
+    data = f" · {result['data']}" if result["data"] else ""
+    book = f" (the book's code: {format_seconds(result['book_seconds'])})" if result["book_seconds"] else ""
+    console.print(
+        f"[dim]{format_seconds(result['seconds'])}{book}, {format_seconds(result['compile_seconds'])} of it compiling"
+        f"{escape(data)} · {escape(str(out / result['name']))}[/dim]\n"
+    )
+
+
+def _sum_up(results: list[dict[str, Any]], broken: list[str], console: Console) -> None:
+    """One line of all, and the claims that fail."""
+    claims = [(result["name"], claim) for result in results for claim in result["claims"]]
+    failed = [(name, claim) for name, claim in claims if not claim["holds"]]
+    rows = {claim["row"] for _, claim in claims}
+    seconds = sum(result["seconds"] for result in results)
+    console.print(
+        f"{len(results)} experiments in {format_seconds(seconds)}: {len(claims) - len(failed)} of {len(claims)} claims "
+        f"hold, about {len(rows)} rows of the textbook"
+    )
+    for name, claim in failed:
+        console.print(
+            f"[red]✗[/red] {name}: {escape(claim['words'])}: {escape(claim['measured'])}; "
+            f"expected {escape(claim['reference'])}"
+        )
+    for name in broken:
+        console.print(f"[red]✗[/red] {name} broke off")
