@@ -66,7 +66,10 @@ def kinds(tree):
 
 @pytest.mark.parametrize("name", FORMS)
 class TestEveryForm:
-    @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64])
+    @pytest.mark.parametrize(
+        "dtype",
+        [jnp.float32, jnp.bfloat16, *(pytest.param(t, marks=pytest.mark.slow) for t in (jnp.float16, jnp.float64))],
+    )
     def test_keeps_structure_and_dtype(self, name, dtype):
         optimizer = FORMS[name](0.1)
         with jax.enable_x64(dtype == jnp.float64):
@@ -289,7 +292,10 @@ def test_bfloat16_parameters_move(name):
         np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.08 + 0.03 * float(abs(b - c).max()))
 
 
-@pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam", "muon"])  # they take roots
+# They take roots.
+@pytest.mark.parametrize(
+    "name", ["adam", "muon", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adagrad", "rmsprop"))]
+)
 def test_a_gradient_through_the_run_to_its_rate(name):
     """Against a difference of two runs, with weights that no gradient moves among them."""
     params, gradients = params_and_gradients()
