@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from experiments.shared.catalogue import NAMES, experiments, find
-from experiments.shared.command import Options, guarded, run_all
+from experiments.shared.command import STYLE, Options, guarded, run_all
 from experiments.shared.experiment import RESULTS, with_seeds
 
 
@@ -17,7 +17,7 @@ from experiments.shared.experiment import RESULTS, with_seeds
 class Run(Options):
     """Run experiments: print and write their claims, draw their figures. Exit status 1 if a claim fails."""
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME…")] = ()
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME…", help_behavior_hint="")] = ()
     """Which; `list` names them."""
     all: bool = False
     """Every one."""
@@ -38,9 +38,7 @@ class Report:
         RESULTS
     )
     """Folder with the results."""
-    out: Annotated[
-        Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: index.html there)")
-    ] = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: index.html there)")] = None
     """The page."""
     open: bool = False
     """Serve it to this machine alone, and open it in the browser."""
@@ -49,7 +47,9 @@ class Report:
 def run(options: Run) -> int:
     """The command `run`."""
     if options.all == bool(options.names):
-        raise ValueError("name the experiments to run, or say --all" if not options.names else "names, or --all: not both")
+        raise ValueError(
+            "name the experiments to run, or say --all" if not options.names else "names, or --all: not both"
+        )
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}; expected 1 or more")
     chosen = find(options.names or NAMES)
@@ -60,7 +60,7 @@ def run(options: Run) -> int:
     )
 
 
-def list_all(_: List) -> int:
+def list_all() -> int:
     """The command `list`."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     width = max(map(len, NAMES))
@@ -82,14 +82,19 @@ def report(options: Report) -> int:
 
 def main() -> int:
     """The command; returns its exit status."""
-    commands = {"run": (Run, run), "list": (List, list_all), "report": (Report, report)}
-    options = tyro.extras.subcommand_cli_from_dict(
-        {name: config for name, (config, _) in commands.items()},
+    options: Run | List | Report = tyro.extras.subcommand_cli_from_dict(
+        {"run": Run, "list": List, "report": Report},
         prog="python -m experiments",
         description=__doc__,
+        config=STYLE,
     )
-    action = next(action for config, action in commands.values() if type(options) is config)
-    return guarded(lambda: action(options))
+    match options:
+        case Run():
+            return guarded(lambda: run(options))
+        case List():
+            return guarded(list_all)
+        case Report():
+            return guarded(lambda: report(options))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
 
 
 def weights(params: nn.layers.Params) -> Array:
-    """w = (b, W1, W2): the bias is the weight of the constant 1."""
+    """The bias is the weight of the constant 1: w = (b, W1, W2)."""
     return jnp.concatenate([params["dense1"]["b"], params["dense1"]["W"][:, 0]])
 
 
@@ -78,10 +78,10 @@ def draw(config: Config, outcomes: Outcomes) -> dict[str, Picture]:
             seen = np.flatnonzero(y[: number + 1] == sign)
             axis.scatter(*x[seen].T, marker=marker, s=70, color=colour, linewidths=2)
         axis.scatter(*x[number], s=190, facecolors="none", edgecolors="black")
-        moved = "right: w stays" if np.allclose(before, now) else "wrong: w moves"
-        axis.set_title(f"{number + 1}. {moved} at ({', '.join(f'{value:.1f}' for value in now)})", fontsize=9)
+        moved = "right: w stays" if np.allclose(before, now) else "wrong: w moves to"
+        axis.set_title(f"{number + 1}. {moved} ({', '.join(f'{value:.1f}' for value in now)})", fontsize=9)
     for point, answer in zip(np.array(config.new_examples, float), np.asarray(outcomes["answers"]), strict=True):
-        axis.annotate("+" if answer > 0 else "−", point, ha="center", va="center", fontsize=11, color=GREY)  # noqa: RUF001
+        axis.annotate("+" if answer > 0 else "−", point, ha="center", va="center", fontsize=11, color=GREY)
         axis.scatter(*point, s=140, marker="s", facecolors="none", edgecolors=GREY)
     for axis in axes[-1]:
         axis.set_xlabel("first input")
@@ -89,8 +89,8 @@ def draw(config: Config, outcomes: Outcomes) -> dict[str, Picture]:
         axis.set_ylabel("second input")
     alt = (
         "Six panels, one for each example shown, with the half plane that is answered plus in blue and minus in "
-        "orange. The border appears with the third example, which was answered wrongly, and turns with the fifth; then "
-        "it separates all six, and the three new examples, in squares, are answered plus, minus, plus."
+        "orange. The third example is answered wrongly, and all becomes minus; the fifth as well, and a border appears "
+        "that separates all six. The three new examples, in squares, are answered plus, minus, plus."
     )
     return {"borders": Picture(figure, alt)}
 

@@ -1,5 +1,6 @@
 """What is typed: one experiment with flags for its numbers, or several; what is printed while they run."""
 
+import dataclasses
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,7 +18,9 @@ from experiments.shared.images import Place
 from jaxnn.progress import format_seconds
 from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, sentence_of
 
-__all__ = ["Options", "guarded", "main", "run_all"]
+__all__ = ["STYLE", "Options", "guarded", "main", "run_all"]
+
+STYLE = (tyro.conf.FlagCreatePairsOff,)
 
 
 @dataclass(frozen=True)
@@ -26,30 +29,31 @@ class Options:
 
     quick: bool = False
     """A smaller form of the same, in seconds: with the bundled digits, unless --data-dir is given."""
-    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder with the real images (or in mnist/ and cifar10/ below it). Without it: $JAXNN_DATA, the cache, a download;
-    and where they cannot be had the bundled digits."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder with the real images, or with mnist and cifar10 in it. Without it: $JAXNN_DATA, the cache, a download; and
+    where they cannot be had the bundled digits."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: experiments/results)")] = RESULTS
     """Where a folder for the experiment is written: result.json and the figures."""
 
 
 def main(experiment: Experiment) -> None:
     """The command of one experiment: a flag for each of its numbers. Ends the process, with 1 if a claim fails."""
-    arguments = sys.argv[1:]
-    config = experiment.quick if "--quick" in arguments else experiment.config
+    config = experiment.quick if "--quick" in sys.argv else experiment.config
+    numbers = [field.name for field in dataclasses.fields(config)]
 
-    def run() -> int:
-        with_flags, options = tyro.cli(
-            tyro.conf.OmitArgPrefixes[tuple[type(config), Options]],  # type: ignore[misc]
-            args=arguments,
-            default=(config, Options()),
-            description=experiment.description,
-            prog=f"python -m experiments.{experiment.name}",
-            use_underscores=False,
-        )
-        return run_all([experiment], options, lambda _: with_flags)
+    @dataclass(frozen=True)
+    class Flags(Options, type(config)):  # type: ignore[misc]
+        pass
 
-    raise SystemExit(guarded(run))
+    flags = tyro.cli(
+        Flags,
+        default=Flags(**{name: getattr(config, name) for name in numbers}),
+        description=experiment.description,
+        prog=f"python -m experiments.{experiment.name}",
+        config=STYLE,
+    )
+    chosen = type(config)(**{name: getattr(flags, name) for name in numbers})
+    raise SystemExit(guarded(lambda: run_all([experiment], flags, lambda _: chosen)))
 
 
 def run_all(experiments: Sequence[Experiment], options: Options, config_of: Callable[[Experiment], Any]) -> int:
