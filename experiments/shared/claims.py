@@ -37,9 +37,8 @@ def near(row: str, words: str, measured: ArrayLike, reference: float, margin: fl
     >>> near("C2", "loss of SGD", float("nan"), 0.29, margin=0.05).holds
     False
     """
-    return _of_numbers(
-        row, words, measured, f"{number(reference)} ± {margin:g}", source, lambda mean: abs(mean - reference) <= margin
-    )
+    shown = number(reference) + (f" ± {margin:g}" if margin else "")
+    return _of_numbers(row, words, measured, shown, source, lambda mean: abs(mean - reference) <= margin)
 
 
 def between(

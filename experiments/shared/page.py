@@ -4,94 +4,39 @@ import base64
 import dataclasses
 import datetime
 import hashlib
-import html
 import http.server
-import itertools
+import io
 import json
 import re
-import textwrap
 import types
 import webbrowser
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
-from xml.etree.ElementTree import Element, tostring
 
-import jinja2
-from latex2mathml.converter import convert_to_element
-from markupsafe import Markup, escape
+from PIL import Image, features
 
 from experiments.shared.catalogue import NAMES
 from experiments.shared.claims import Claim
+from experiments.shared.markup import Block, description_blocks, formula_markup
+from experiments.shared.rows import GROUPS, ROWS
 from jaxnn.progress import format_seconds
 
-__all__ = ["GROUPS", "ROWS", "serve", "write"]
+try:
+    import jinja2
+    from markupsafe import Markup, escape
+except ModuleNotFoundError as error:
+    raise ValueError('the page needs more packages: python -m pip install -e ".[report]"') from error
 
-GROUPS = {
-    "A": "The steps of building a model",
-    "B": "The two-layer network",
-    "C": "Techniques of learning",
-    "D": "Optimizing CNNs",
-    "X": "Beyond the sources",
-}
-ROWS = {
-    "A1": "Training, validation and test data",
-    "A2": "Features scaled to [0, 1]",
-    "A3": "Shuffled batches from a generator",
-    "A4": "Data checked, by machine and by eye",
-    "A5": "Reading beside training",
-    "A6": "Sigmoid and softmax",
-    "A7": "Mean squared error",
-    "A8": "Cross-entropy",
-    "A9": "A gradient worked out by hand",
-    "A10": "Descent on a loss surface",
-    "A11": "Mini-batches and epochs",
-    "A12": "Four optimizers compared",
-    "A13": "Learning rates: small, good, large",
-    "A14": "From one layer to a CNN",
-    "B1": "The network as pure functions",
-    "B2": "Its training loop",
-    "B3": "Training by numerical gradients",
-    "B4": "Numerical gradients and jax.grad",
-    "C1": "Update rules and their paths",
-    "C2": "Four optimizers on MNIST",
-    "C3": "Zero weights stay equal",
-    "C4": "Activations of five layers",
-    "C5": "Three initial scales on MNIST",
-    "C6": "Batch norm, training and inference",
-    "C7": "Batch norm at sixteen scales",
-    "C8": "Overfitting and weight decay",
-    "C9": "Dropout",
-    "C10": "Validation data for choices",
-    "C11": "Random search, then narrower",
-    "D1": "The pipeline from end to end",
-    "D2": "CNNs on MNIST and CIFAR-10",
-    "D3": "RMSprop; activations compared",
-    "D4": "The sign perceptron",
-    "D5": "Inside the network",
-    "X1": "All runs as one program",
-    "X2": "Claims beside their references",
-    "X3": "The gradient audit",
-    "X4": "CNNs on a CPU, as fast as PyTorch",
-    "X5": "Killed and continued, bit for bit",
-    "X6": "Optimizers equal to optax's",
-}
+__all__ = ["serve", "write"]
+
 THE_PAGE = "X2"  # the row that asks for this page: it holds where no other row of the sources lacks its claim
 
-_CLAIMS_IN_SIGHT = 12
+# A longer table is folded after its first rows.
+_LONG_TABLE, _IN_SIGHT = 12, 8
 _DOTS_PER_INCH, _CSS_PIXELS_PER_INCH = 130, 96
-_ROLES = {"png": "image/png", "svg": "image/svg+xml", "gif": "image/gif"}
-# Of MathML; what else a formula turns into is not let into the page.
-_ELEMENTS = set(
-    "math mrow mi mo mn mtext mspace msub msup msubsup mfrac msqrt mroot mover munder munderover mtable mtr mtd mstyle "
-    "mpadded mphantom".split()
-)
-_ATTRIBUTES = set(
-    "accent accentunder columnalign depth displaystyle fence form height largeop linebreak linethickness lspace "
-    "mathvariant maxsize minsize movablelimits rspace scriptlevel separator stretchy symmetric width".split()
-)
 
 
 @dataclass(frozen=True)
@@ -129,13 +74,6 @@ class Figure(NamedTuple):
     height: int
 
 
-class Block(NamedTuple):
-    """A part of a description."""
-
-    kind: str  # prose, list, formula or command
-    parts: list[Markup]
-
-
 class Section(NamedTuple):
     """An experiment on the page."""
 
@@ -155,7 +93,7 @@ class Section(NamedTuple):
     @property
     def groups(self) -> list[str]:
         """Those of its rows."""
-        return sorted({row[0] for row in (*self.result.rows, *(claim.row for claim in self.claims))})
+        return sorted({row[:1] for row in (*self.result.rows, *(claim.row for claim in self.claims))})
 
 
 class Row(NamedTuple):
@@ -178,7 +116,7 @@ def write(results: Path, out: Path) -> Path:
         raise ValueError(f"no results in {results}; to have them: python -m experiments run --all")
     order = {name: place for place, name in enumerate(NAMES)}
     paths.sort(key=lambda path: (order.get(path.parent.name, len(order)), path.parent.name))
-    sections = [_section(number, path) for number, path in enumerate(paths, start=1)]
+    sections = [read_section(number, path) for number, path in enumerate(paths, start=1)]
     text = _render(sections)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.part")
@@ -219,7 +157,7 @@ def server(path: Path) -> http.server.ThreadingHTTPServer:
                 self.end_headers()
                 self.wfile.write(page)
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *_: object) -> None:
             """Say nothing of each request."""
 
     return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -242,50 +180,8 @@ def rows_of(sections: Sequence[Section]) -> list[Row]:
     return rows
 
 
-def formula_markup(latex: str) -> list[Markup]:
-    r"""A formula as MathML: one for each part between \qquad, so that a narrow page can break it there.
-
-    What cannot be turned into MathML is shown as it was written.
-
-    >>> formula_markup("a < b")[0].striptags()
-    'a < b'
-    >>> formula_markup(r"\left( a")
-    [Markup('<code>\\left( a</code>')]
-    """
-    try:
-        element = _cleaned(convert_to_element(latex.replace("{aligned}", "{align*}"), display="block"))
-    except Exception:  # its errors have nothing in common but this
-        return [Markup("<code>{}</code>").format(latex)]
-    parts = []
-    for is_space, children in itertools.groupby(element[0], key=_parts_formula):
-        if not is_space:
-            part = Element("math", {"display": "block"})
-            part.extend(children)
-            parts.append(Markup(tostring(part, encoding="unicode")))
-    return parts
-
-
-def description_blocks(description: str) -> list[Block]:
-    """A docstring without its first line, in parts: prose and lists, and what is indented, formulas and commands."""
-    blocks = []
-    lines = description.splitlines()[1:]
-    for kind, group in itertools.groupby(lines, key=lambda line: "blank" if not line.strip() else line[:4] == "    "):
-        text = textwrap.dedent("\n".join(group))
-        if kind == "blank":
-            continue
-        if kind and all(line.startswith("python ") for line in text.splitlines()):
-            blocks.append(Block("command", [escape(line) for line in text.splitlines()]))
-        elif kind:
-            blocks.append(Block("formula", [escape(text)]))
-        elif text.startswith("- "):
-            items = re.split(r"^- ", text, flags=re.MULTILINE)[1:]
-            blocks.append(Block("list", [_inline(" ".join(item.split())) for item in items]))
-        else:
-            blocks.append(Block("prose", [_inline(" ".join(text.split()))]))
-    return blocks
-
-
-def _section(number: int, path: Path) -> Section:
+def read_section(number: int, path: Path) -> Section:
+    """An experiment, of its `result.json`."""
     try:
         result = Result(**_checked(json.loads(path.read_text(encoding="utf-8")), Result))
         claims = [Claim(**{**_checked(claim, Claim), "values": ()}) for claim in result.claims]
@@ -334,20 +230,26 @@ def _figure(written: dict[str, str], folder: Path) -> Figure:
     for field in ("png", "alt"):
         if field not in written:
             raise ValueError(f"a figure lacks {field!r}")
-    still = "svg" if "svg" in written and "gif" not in written else "png"
-    contents = {kind: _bytes_of(folder, written[kind]) for kind in {"png", still, "gif"} & set(written)}
-    if contents["png"][:8] != b"\x89PNG\r\n\x1a\n":
+    png = _bytes_of(folder, written["png"])
+    if not png.startswith(b"\x89PNG\r\n\x1a\n"):
         raise ValueError(f"{written['png']!r} is no PNG")
-    width, height = (int.from_bytes(contents["png"][start : start + 4]) for start in (16, 20))
-    scale = _CSS_PIXELS_PER_INCH / _DOTS_PER_INCH
-    return Figure(
-        title=Path(written["png"]).stem.replace("_", " "),
-        alt=written["alt"],
-        still=_data_uri(_ROLES[still], contents[still]),
-        animation=_data_uri(_ROLES["gif"], contents["gif"]) if "gif" in contents else None,
-        width=round(width * scale),
-        height=round(height * scale),
-    )
+    with Image.open(io.BytesIO(png)) as picture:
+        width, height = (round(side / _DOTS_PER_INCH * _CSS_PIXELS_PER_INCH) for side in picture.size)
+        moving = _data_uri("image/gif", _bytes_of(folder, written["gif"])) if "gif" in written else None
+        if "svg" in written and not moving:
+            still = _data_uri("image/svg+xml", _bytes_of(folder, written["svg"]))
+        elif features.check("webp"):
+            still = _data_uri("image/webp", _as_webp(picture))
+        else:
+            still = _data_uri("image/png", png)
+    return Figure(Path(written["png"]).stem.replace("_", " "), written["alt"], still, moving, width, height)
+
+
+def _as_webp(picture: Image.Image) -> bytes:
+    """The same pixels, in less than half the room that PNG takes."""
+    written = io.BytesIO()
+    picture.save(written, "WEBP", lossless=True, exact=True)
+    return written.getvalue()
 
 
 def _bytes_of(folder: Path, name: str) -> bytes:
@@ -362,25 +264,9 @@ def _data_uri(role: str, content: bytes) -> str:
     return f"data:{role};base64,{base64.b64encode(content).decode()}"
 
 
-def _cleaned(element: Element) -> Element:
-    """A copy with nothing in it but formulas: the converter passes on whatever it is given."""
-    text = html.unescape(element.text or "")
-    if element.tag not in _ELEMENTS or "\\" in text or text == "&":
-        raise ValueError(f"no formula: {element.tag} {text}")
-    copy = Element(element.tag, {name: value for name, value in element.attrib.items() if name in _ATTRIBUTES})
-    copy.text = text
-    copy.extend(map(_cleaned, element))
-    return copy
-
-
-def _parts_formula(element: Element) -> bool:
-    return element.tag == "mspace" and (element.get("width") == "2em" or element.get("linebreak") == "newline")
-
-
-def _inline(text: str) -> Markup:
-    """`code` and *emphasis*."""
-    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
-    return Markup(re.sub(r"(?<![^\s(])\*(\S[^*<>]*?)(?<=\S)\*(?=[\s),.;:?]|$)", r"<em>\1</em>", marked))
+def _unbroken(text: str) -> Markup:
+    """No line ends inside a power of ten."""
+    return Markup(re.sub(r"[\d.]+e[+-]\d+", r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 def _title(name: str) -> str:
@@ -403,6 +289,7 @@ def _render(sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = _unbroken
     environment.filters["duration"] = format_seconds
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
@@ -412,13 +299,15 @@ def _render(sections: Sequence[Section]) -> str:
         sections=sections,
         rows=rows_of(sections),
         groups=GROUPS,
+        titles=ROWS,
         claims=claims,
         failing=sum(not claim.holds for claim in claims),
         seconds=sum(result.seconds for result in results),
         compile_seconds=sum(result.compile_seconds for result in results),
         quick=sum(result.quick for result in results),
         facts=_facts(results),
-        in_sight=_CLAIMS_IN_SIGHT,
+        long_table=_LONG_TABLE,
+        in_sight=_IN_SIGHT,
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
@@ -453,11 +342,7 @@ def _devices(devices: Sequence[str]) -> str:
 
 
 def _distinct(values: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(_given(values)))
-
-
-def _given(values: Iterable[str | None]) -> Iterator[str]:
-    return (value for value in values if value)
+    return list(dict.fromkeys(value for value in values if value))
 
 
 def _hash(text: str) -> str:

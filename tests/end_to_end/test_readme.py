@@ -17,7 +17,7 @@ SHELL_LINES = [line for language, block in BLOCKS if language == "sh" for line i
 def test_there_is_nothing_that_no_test_runs():
     assert {language for language, _ in BLOCKS} == {"sh", "python"}
     for line in SHELL_LINES:
-        assert line.startswith(("jaxnn ", "python -m pip install")), line
+        assert line.startswith(("jaxnn ", "python -m pip install", "python -m experiments")), line
 
 
 def test_the_python_blocks(capsys, tmp_path, monkeypatch):
@@ -61,4 +61,5 @@ def test_the_jaxnn_lines(all_of_them, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", re.findall(r"`(\w+\.py)`", README))
 def test_the_files_it_names_exist(name):
-    assert list((Path(__file__).parents[2] / "jaxnn").rglob(name))
+    root = Path(__file__).parents[2]
+    assert [path for folder in ("jaxnn", "experiments") for path in (root / folder).rglob(name)]

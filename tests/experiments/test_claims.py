@@ -32,7 +32,13 @@ def test_what_is_no_number_holds_nothing(bad):
 
 @pytest.mark.parametrize(
     ("measured", "reference", "holds"),
-    [([1, 2], [1, 2], True), ([1, 2], [1, 2.2], False), ([1, 2], [1, 2.05], True), ([1], [1, 1], False), ([], [], False)],
+    [
+        ([1, 2], [1, 2], True),
+        ([1, 2], [1, 2.2], False),
+        ([1, 2], [1, 2.05], True),
+        ([1], [1, 1], False),
+        ([], [], False),
+    ],
 )
 def test_arrays_agree_entry_by_entry(measured, reference, holds):
     assert equal("A1", "", measured, reference, margin=0.1).holds == holds
@@ -48,7 +54,15 @@ def test_what_is_said():
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "0"), (0.98765, "0.988"), (-0.5, "-0.5"), (39760, "39,760"), (1e-4, "1.0e-04"), (2.5e7, "2.5e+07"), (10.3, "10.3")],
+    [
+        (0, "0"),
+        (0.98765, "0.988"),
+        (-0.5, "-0.5"),
+        (39760, "39,760"),
+        (1e-4, "1.0e-04"),
+        (2.5e7, "2.5e+07"),
+        (10.3, "10.3"),
+    ],
 )
 def test_numbers_have_three_digits_that_count(value, said):
     assert number(value) == said
