@@ -11,10 +11,8 @@ float32; and a cost of hundreds of jax.grad's. (Row B4.)
     python -m experiments.gradient_check
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +21,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 import jaxnn as nn
 from experiments.shared.claims import Claim, at_least, at_most, between, near
+from experiments.shared.clock import seconds_of
 from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes
 from experiments.shared.images import Images, load_mnist
@@ -59,28 +58,18 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
     steps = np.logspace(-12, 0, config.steps)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-        by_differences, numerical_seconds = timed(jax.jit(numerical), wide, x, labels)
-        by_jax, analytic_seconds = timed(jax.jit(jax.grad(loss)), wide, x, labels)
+        both = [jax.jit(one) for one in (numerical, jax.grad(loss))]
+        gradients = jax.device_get([one(wide, x, labels) for one in both])
+        seconds = [seconds_of(one, wide, x, labels) for one in both]
         of_dtype = jax.jit(errors_by_step, static_argnums=(0, 5))
         errors = {dtype: of_dtype(loss, wide, x, labels, steps, dtype) for dtype in ("float64", "float32")}
     return {
-        "numerical": by_differences,
-        "analytic": by_jax,
-        "seconds": (numerical_seconds, analytic_seconds),
+        "numerical": gradients[0],
+        "analytic": gradients[1],
+        "seconds": seconds,
         "steps": steps,
         "errors": jax.device_get(errors),
     }
-
-
-def timed(function: Callable[..., PyTree], *args: Any) -> tuple[PyTree, float]:
-    """What a function returns, and the seconds of the quickest of three calls, after one that compiles."""
-    result = jax.block_until_ready(function(*args))
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        jax.block_until_ready(function(*args))
-        seconds.append(time.perf_counter() - began)
-    return jax.device_get(result), min(seconds)
 
 
 def errors_by_step(
