@@ -99,21 +99,25 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
         initializer=nn.normal(config.weight_init_std),
     )  # fmt: skip
 
-    def trained(model: nn.Layer, train: nn.data.Dataset, epochs: int, rate: Array, key: PRNGKeyArray) -> nn.FitResult:
-        return nn.fit(
-            model, nn.softmax_cross_entropy, nn.adam(rate), train, key=key, epochs=epochs,
+    def learned(one: Setting, rate: Array, key: PRNGKeyArray) -> Array:
+        result = nn.fit(
+            one.model(config), nn.softmax_cross_entropy, nn.adam(rate), some, key=key, epochs=config.varied_epochs,
+            batch_size=config.batch_size, metrics={}, preprocess=data.scale,
+        )  # fmt: skip
+        return nn.evaluate(one.model(config), *result[:2], data.test, preprocess=data.scale)["accuracy"]
+
+    def of_a_seed(rates: dict[str, Array], key: PRNGKeyArray) -> dict[str, Any]:
+        # Read and prepare: `data`, its pixels from 0 to 1 by `data.scale`. Build: `book`. The rest:
+        optimizer = nn.adam(rates["learning_rate"])
+        result = nn.fit(
+            book, nn.softmax_cross_entropy, optimizer, data.official, key=key, epochs=config.epochs,
             batch_size=config.batch_size, validation=data.test, preprocess=data.scale,
         )  # fmt: skip
-
-    def of_a_seed(setting: dict[str, Array], key: PRNGKeyArray) -> dict[str, Any]:
-        rate = setting["learning_rate"]
-        result = trained(book, data.official, config.epochs, rate, key)
-        varied = [trained(one.model(config), some, config.varied_epochs, rate, key) for one in settings(config)]
         return {
             "train": result.history.train["accuracy"],
             "test": result.history.validation["accuracy"],
             "outputs": outputs(book, result, data),
-            "varied": [one.history.validation["accuracy"][-1] for one in varied],
+            "varied": [learned(one, rates["learning_rate"], key) for one in settings(config)],
         }
 
     rates = {"learning_rate": jnp.array([config.learning_rate])}

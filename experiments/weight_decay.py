@@ -99,9 +99,9 @@ def draw(config: Config, data: Images, outcomes: Outcomes) -> dict[str, Picture]
     right.set_title("length of all weights as one vector", fontsize=10)
     right.legend(frameon=False, loc="lower left")
     alt = (
-        f"Accuracy over {config.epochs} epochs on {config.examples} images of {data.title}. Left, without weight "
-        "decay, the training accuracy comes to 1 and the test accuracy stays below it. In the middle, with it, both are "
-        "lower and nearer to each other. Right: without weight decay the weights keep their length; with it they shrink, "
+        f"Accuracy over {config.epochs} epochs, from {config.examples} images of {data.title}. Left, without decay, "
+        "the training accuracy comes to 1 and the test accuracy stays below it. In the middle, with it, both are lower "
+        "and nearer to each other. Right: without decay the weights keep their length; with it they shrink, "
         "nearly as by the decay alone."
     )
     return {"accuracies": Picture(figure, alt)}

@@ -112,8 +112,8 @@ def draw(config: Config, data: Images, outcomes: Outcomes) -> dict[str, Picture]
     alt = (
         f"Left: loss over {config.iterations:,} mini-batches of {data.title} on a logarithmic scale. With weights of "
         f"{config.std:g} it stays at 2.3; with Xavier's it falls, and with He's it falls faster. Right: the gradient "
-        "of the weights in each layer before the first step. With He's and Xavier's it has one size in all hidden layers, "
-        "and with the small weights it is thousands of times smaller in every layer."
+        "of the weights in each layer before the first step. With He's and Xavier's it has one size in all hidden "
+        "layers, and with the small weights it is thousands of times smaller in every layer."
     )
     return {"losses": Picture(figure, alt)}
 

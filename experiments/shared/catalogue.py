@@ -31,6 +31,7 @@ NAMES = (
     "from_one_layer_to_cnn",
     "convnet_mnist",
     "convolution_in_scan",
+    "convnet_settings",
     "convnet_cifar10",
     "inside_the_network",
     "interrupted_training",
