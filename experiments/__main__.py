@@ -10,7 +10,7 @@ from rich.console import Console
 
 from experiments.shared.catalogue import NAMES, experiments, find
 from experiments.shared.command import STYLE, Options, guarded, run_all
-from experiments.shared.experiment import RESULTS, with_seeds
+from experiments.shared.experiment import RESULTS, has_seeds, with_seeds
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ def run(options: Run) -> int:
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}; expected 1 or more")
     chosen = find(options.names or NAMES)
+    without = [experiment.name for experiment in chosen if not has_seeds(experiment.config)]
+    if options.seeds is not None and without:
+        print(f"nothing to repeat with other seeds in: {', '.join(without)}", file=sys.stderr)
     return run_all(
         chosen,
         options,

@@ -25,11 +25,11 @@ class Claim:
     source: str
     """Where the reference comes from: the book, the notes, optax, arithmetic; or that it is our own."""
     holds: bool
-    values: tuple[float, ...] = field(default=(), repr=False)
-    """The measured numbers, one for each seed."""
+    values: tuple[float | None, ...] = field(default=(), repr=False)
+    """The measured numbers, one for each seed; in JSON null where they are not finite."""
 
 
-def near(row: str, words: str, measured: ArrayLike, reference: float, margin: float, source: str = "the book") -> Claim:
+def near(row: str, words: str, measured: ArrayLike, reference: float, margin: float, source: str = "our own") -> Claim:
     """The mean of what was measured is at most `margin` from the reference.
 
     >>> print(near("C2", "loss of SGD", [0.25, 0.31], 0.29, margin=0.05).measured)
@@ -42,7 +42,7 @@ def near(row: str, words: str, measured: ArrayLike, reference: float, margin: fl
 
 
 def between(
-    row: str, words: str, measured: ArrayLike, low: float, high: float, margin: float = 0, source: str = "the book"
+    row: str, words: str, measured: ArrayLike, low: float, high: float, margin: float = 0, source: str = "our own"
 ) -> Claim:
     """The mean of what was measured lies in a range, or at most `margin` beside it."""
     reference = f"{number(low)} to {number(high)}" + (f" ± {margin:g}" if margin else "")
@@ -60,7 +60,7 @@ def at_most(row: str, words: str, measured: ArrayLike, most: float, source: str 
 
 
 def equal(
-    row: str, words: str, measured: ArrayLike, reference: ArrayLike, margin: float = 0, source: str = "the notes"
+    row: str, words: str, measured: ArrayLike, reference: ArrayLike, margin: float = 0, source: str = "our own"
 ) -> Claim:
     """Two arrays agree entry by entry, to `margin`; short ones are shown.
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.shared.experiment import RESULTS, Experiment, perform, use_all_cores
+from experiments.shared.experiment import RESULTS, Experiment, check_folder, is_the_books, perform, use_all_cores
 from experiments.shared.images import Place
 from jaxnn.progress import format_seconds
 from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, sentence_of
@@ -32,8 +32,12 @@ class Options:
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder with the real images, or with mnist and cifar10 in it. Without it: $JAXNN_DATA, the cache, a download; and
     where they cannot be had the bundled digits."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: experiments/results)")] = RESULTS
-    """Where a folder for the experiment is written: result.json and the figures."""
+    out: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: experiments/results; else runs/experiments)"),
+    ] = None
+    """Where a folder for the experiment is written: result.json and the figures. What is not the full form with its own
+    numbers goes to runs/experiments, lest it replace the results that are kept."""
 
 
 def main(experiment: Experiment) -> None:
@@ -59,8 +63,13 @@ def main(experiment: Experiment) -> None:
 def run_all(experiments: Sequence[Experiment], options: Options, config_of: Callable[[Experiment], Any]) -> int:
     """Run one after the other, print the claims of each; 1 if a claim fails, or an experiment itself."""
     use_all_cores()
+    folders = {experiment.name: _folder(experiment, config_of(experiment), options) for experiment in experiments}
+    for folder in folders.values():
+        check_folder(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 150)  # a table that is folded to fit cannot be read
+    warn = Console(stderr=True, highlight=False, soft_wrap=True, style="yellow", markup=False).print
     place = Place(options.data_dir, options.quick)
     results: list[dict[str, Any]] = []
     broken: list[str] = []
@@ -69,7 +78,7 @@ def run_all(experiments: Sequence[Experiment], options: Options, config_of: Call
         console.print(f"[dim]{number}/{len(experiments)}[/dim] {title}" if len(experiments) > 1 else title)
         try:
             with console.status("running …"):
-                result = perform(experiment, config_of(experiment), place, options.out / experiment.name)
+                result = perform(experiment, config_of(experiment), place, folders[experiment.name], warn)
         except Exception as error:
             if len(experiments) == 1:
                 raise
@@ -78,11 +87,17 @@ def run_all(experiments: Sequence[Experiment], options: Options, config_of: Call
             console.print(f"  [red]broken[/red]: {escape(sentence_of(error))}")
             broken.append(experiment.name)
             continue
-        _say(result, console, options.out)
+        _say(result, console, folders[experiment.name])
         results.append(result)
     if len(experiments) > 1:
         _sum_up(results, broken, console)
     return FAILED if broken or any(not claim["holds"] for result in results for claim in result["claims"]) else 0
+
+
+def _folder(experiment: Experiment, config: Any, options: Options) -> Path:
+    """Where its result goes."""
+    is_kept = not options.quick and is_the_books(config)
+    return (options.out or (RESULTS if is_kept else Path("runs/experiments"))) / experiment.name
 
 
 def guarded(run: Callable[[], int]) -> int:
@@ -97,7 +112,7 @@ def guarded(run: Callable[[], int]) -> int:
         return BAD_INPUT
 
 
-def _say(result: dict[str, Any], console: Console, out: Path) -> None:
+def _say(result: dict[str, Any], console: Console, folder: Path) -> None:
     """The claims of one experiment, as a table, and where its figures are."""
     table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
     for header in ("", "row", "claim", "measured", "reference", "from"):
@@ -108,10 +123,11 @@ def _say(result: dict[str, Any], console: Console, out: Path) -> None:
         table.add_row(verdict, *words)
     console.print(table)
     data = f" · {result['data']}" if result["data"] else ""
-    book = f" (the book's code: {format_seconds(result['book_seconds'])})" if result["book_seconds"] else ""
+    is_compared = result["book_seconds"] and not result["quick"]
+    book = f" (the book's code: {format_seconds(result['book_seconds'])})" if is_compared else ""
     console.print(
         f"[dim]{format_seconds(result['seconds'])}{book}, {format_seconds(result['compile_seconds'])} of it compiling"
-        f"{escape(data)} · {escape(str(out / result['name']))}[/dim]\n"
+        f"{escape(data)} · {escape(str(folder))}[/dim]\n"
     )
 
 
@@ -123,7 +139,7 @@ def _sum_up(results: list[dict[str, Any]], broken: list[str], console: Console) 
     seconds = sum(result["seconds"] for result in results)
     console.print(
         f"{len(results)} experiments in {format_seconds(seconds)}: {len(claims) - len(failed)} of {len(claims)} claims "
-        f"hold, about {len(rows)} rows of the textbook"
+        f"hold, on {len(rows)} rows of the textbook"
     )
     for name, claim in failed:
         console.print(

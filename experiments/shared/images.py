@@ -28,7 +28,7 @@ class Images(NamedTuple):
     validation: Dataset
     test: Dataset
     scale: nn.data.MinMax
-    why: str = ""  # these and not the real ones
+    why: str = ""  # these stand in for others that could not be had
 
     @property
     def title(self) -> str:
@@ -54,15 +54,15 @@ def load_images(name: str, place: Place) -> Images:
     """The images of that name, or the bundled digits where they cannot be had.
 
     >>> images = load_images("mnist", Place(quick=True))
-    >>> print(images.title, images.train.x.shape, images.why)
-    the bundled digits (1258, 8, 8, 1) the quick form
+    >>> print(images.title, images.train.x.shape)
+    the bundled digits (1258, 8, 8, 1)
     """
     why = ""
     if place.quick and place.data_dir is None:
-        name, why = "digits", "the quick form"
+        name = "digits"
     try:
         splits = nn.data.load(name, place.data_dir)
     except DataError as error:
-        why, name = str(error), "digits"
+        why, name = f"{_TITLES[name]} could not be had ({error})", "digits"
         splits = nn.data.load(name)
     return Images(name, *splits, nn.data.min_max(splits.train.x, axis=None), why)

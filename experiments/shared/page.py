@@ -9,6 +9,7 @@ import io
 import json
 import re
 import types
+import uuid
 import webbrowser
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -101,7 +102,7 @@ class Row(NamedTuple):
 
     code: str
     title: str
-    verdict: str  # reproduced, fails or missing
+    verdict: str  # reproduced, quick (its claims hold, but in the quick form alone), fails or missing
     places: list[tuple[int, str]]  # number of the experiment, and where on the page
 
 
@@ -119,7 +120,7 @@ def write(results: Path, out: Path) -> Path:
     sections = [read_section(number, path) for number, path in enumerate(paths, start=1)]
     text = _render(sections)
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.part")
+    aside = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")
     aside.write_text(text, encoding="utf-8", newline="\n")
     aside.replace(out)
     return out
@@ -167,13 +168,14 @@ def rows_of(sections: Sequence[Section]) -> list[Row]:
     """Every row of the textbook; it is reproduced when all its claims hold, whichever experiments they are of."""
     rows = []
     for code, title in ROWS.items():
-        verdicts, places = [], []
+        verdicts, places, is_full = [], [], False
         for section in sections:
             about = [claim.holds for claim in section.claims if claim.row == code]
             if about:
                 verdicts += about
                 places.append((section.number, f"{section.result.name}-{code}"))
-        verdict = "missing" if not verdicts else "reproduced" if all(verdicts) else "fails"
+                is_full |= not section.result.quick
+        verdict = "missing" if not verdicts else "fails" if not all(verdicts) else "reproduced" if is_full else "quick"
         rows.append(Row(code, title, verdict, places))
     if all(row.verdict != "missing" for row in rows if not row.code.startswith("X")):
         rows = [row._replace(verdict="reproduced") if row[0] == THE_PAGE and not row.places else row for row in rows]

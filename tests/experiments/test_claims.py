@@ -46,7 +46,7 @@ def test_arrays_agree_entry_by_entry(measured, reference, holds):
 
 def test_what_is_said():
     claim = near("C2", "loss of SGD", [0.25, 0.31], 0.29, 0.05)
-    assert (claim.measured, claim.reference, claim.source) == ("0.280 ± 0.030", "0.29 ± 0.05", "the book")
+    assert (claim.measured, claim.reference, claim.source) == ("0.280 ± 0.030", "0.29 ± 0.05", "our own")
     assert between("C7", "", 0.4, 0.39, 0.46, 0.06).reference == "0.39 to 0.46 ± 0.06"
     assert equal("D4", "", np.ones(100), np.ones(100) + 1e-3, margin=0.1).measured == "1.0e-03 apart at most"
     assert not true("X5", "", False, "other bits", "the same bits").holds

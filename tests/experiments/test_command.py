@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import sys
 
 import jax.numpy as jnp
@@ -7,11 +8,13 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import perceptron
+from experiments.batch_norm import Config as BatchNorm
 from experiments.shared import catalogue
 from experiments.shared.catalogue import NAMES
+from experiments.shared.claims import near
 from experiments.shared.command import main
 from experiments.shared.experiment import is_the_books, perform, with_seeds
-from experiments.shared.images import Place
+from experiments.shared.images import Place, load_mnist
 
 
 def typed(monkeypatch, *arguments):
@@ -39,7 +42,7 @@ def test_list_names_all_with_their_question(monkeypatch, capsys):
     assert typed(monkeypatch, "list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(NAMES)
-    assert lines[0].split("  ")[-1] == "How does a single neuron learn from its mistakes? (D4)"
+    assert lines[0].split("  ")[-1].strip() == "How does a single neuron learn from its mistakes? (D4)"
 
 
 def test_a_run_prints_claims_and_writes_them(monkeypatch, capsys, tmp_path):
@@ -48,7 +51,7 @@ def test_a_run_prints_claims_and_writes_them(monkeypatch, capsys, tmp_path):
     assert said.count("✓") == 7
     assert "(0.4, -0.6, -4.8)" in said
     result = json.loads((tmp_path / "perceptron" / "result.json").read_text())
-    assert result["command"] == "python -m experiments run perceptron --quick"
+    assert result["command"] == "python -m experiments.perceptron --quick"
     assert [claim["holds"] for claim in result["claims"]] == [True] * 7
     assert result["config"]["learning_rate"] == 0.3
     assert result["seconds"] > result["compile_seconds"] > 0
@@ -108,6 +111,54 @@ def test_bad_input_gets_one_line(arguments, sentence, monkeypatch, capsys):
     assert said.count("\n") == 1
 
 
+def test_a_folder_of_something_else_is_not_replaced(monkeypatch, capsys, tmp_path):
+    (tmp_path / "perceptron").mkdir()
+    (tmp_path / "perceptron" / "mine.txt").touch()
+    assert typed(monkeypatch, "run", "perceptron", "--out", tmp_path) == 2
+    assert "holds no result of an experiment and is not replaced" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "perceptron").iterdir()] == ["mine.txt"]
+
+
+def test_only_the_full_form_goes_to_the_results_that_are_kept(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.shared.command.RESULTS", tmp_path / "kept")
+    assert typed(monkeypatch, "run", "perceptron") == typed(monkeypatch, "run", "perceptron", "--quick") == 0
+    assert json.loads((tmp_path / "kept/perceptron/result.json").read_text())["quick"] is False
+    assert json.loads((tmp_path / "runs/experiments/perceptron/result.json").read_text())["quick"] is True
+
+
+def test_seeds_that_change_nothing_are_said(monkeypatch, capsys, tmp_path):
+    assert typed(monkeypatch, "run", "perceptron", "--seeds", 3, "--out", tmp_path) == 0
+    assert "nothing to repeat with other seeds in: perceptron" in capsys.readouterr().err
+
+
+def test_where_digits_stand_in_the_quick_form_runs_and_that_is_said(tmp_path):
+    seen, said = [], []
+
+    def run(config, data, key):
+        seen.append((config, data.name))
+        return perceptron.run(perceptron.Config(), key)
+
+    experiment = dataclasses.replace(
+        perceptron.EXPERIMENT,
+        load=load_mnist,
+        config=with_seeds(BatchNorm(), 7),
+        quick=BatchNorm(scales=4),
+        run=run,
+        claims=lambda config, data, outcomes: [near("D4", "none", math.nan, 0, 1)],
+        draw=lambda config, data, outcomes: perceptron.draw(perceptron.Config(), outcomes),
+    )
+    result = perform(experiment, experiment.config, Place(data_dir=tmp_path), tmp_path / "it", said.append)
+    assert seen == [(BatchNorm(scales=4, seeds=7), "digits")]
+    assert said[0].startswith("MNIST could not be had")
+    assert result["quick"] is True
+    assert result["command"] == "python -m experiments.perceptron --quick --seeds 7"
+    assert str(tmp_path) not in json.dumps(result)
+    # JSON has no NaN.
+    assert result["claims"][0]["values"] == [None]
+    assert "NaN" not in (tmp_path / "it" / "result.json").read_text()
+
+
 def test_ctrl_c_says_so(monkeypatch, capsys, tmp_path, replaced):
     def stopped(config, key):
         raise KeyboardInterrupt
@@ -137,7 +188,7 @@ def test_the_quick_form_reads_no_network_and_says_what_it_learns_from(monkeypatc
     (experiment,) = catalogue.find(["batch_norm"])
     monkeypatch.setattr("requests.get", None)
     images = experiment.load(Place(quick=True))
-    assert (images.title, images.why) == ("the bundled digits", "the quick form")
+    assert (images.title, images.why) == ("the bundled digits", "")
 
 
 def test_digits_stand_in_for_what_cannot_be_had(tmp_path):

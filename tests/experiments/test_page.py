@@ -76,7 +76,7 @@ def test_a_real_result_is_shown_whole(tmp_path):
         for part in ("words", "measured", "reference", "source"):
             assert one[part] in shown.text
     assert result["question"] in shown.text
-    assert "python -m experiments run perceptron --quick" in shown.text
+    assert "python -m experiments.perceptron --quick" in shown.text
     assert "1 of 40" in shown.text
     assert jax.__version__ in shown.text
     image = shown.all("img")[0]
@@ -190,6 +190,18 @@ def test_a_row_is_reproduced_when_all_its_claims_hold(tmp_path):
     assert len(verdicts) == 40
     places = {row.code: row.places for row in page.rows_of(sections)}
     assert places["X1"] == [(1, "perceptron-X1"), (2, "batch_norm-X1")]
+
+
+def test_by_the_quick_form_alone_no_row_is_reproduced(tmp_path):
+    write_result(tmp_path, "perceptron", claims=[claim("D4", values=[None]), claim("X1")], quick=True)
+    write_result(tmp_path, "batch_norm", claims=[claim("X1"), claim("C7", holds=False)])
+    names = ("perceptron", "batch_norm")
+    sections = [page.read_section(number, tmp_path / name / "result.json") for number, name in enumerate(names, 1)]
+    verdicts = {row.code: row.verdict for row in page.rows_of(sections)}
+    assert {code: verdicts[code] for code in ("D4", "X1", "C7", "A1")} == {
+        "D4": "quick", "X1": "reproduced", "C7": "fails", "A1": "missing"
+    }  # fmt: skip
+    assert "holds in the quick form" in page.write(tmp_path, tmp_path / "index.html").read_text()
 
 
 def test_the_row_that_asks_for_this_page_holds_once_the_sources_are_complete(tmp_path):
