@@ -108,7 +108,7 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
 
     def of_a_seed(rates: dict[str, Array], key: PRNGKeyArray) -> dict[str, Any]:
         # Read and prepare: `data`, its pixels from 0 to 1 by `data.scale`. Build: `book`. The rest:
-        optimizer = nn.adam(rates["learning_rate"])
+        optimizer, untrained = nn.adam(rates["learning_rate"]), book.init(key, data.train.x.shape[1:])
         result = nn.fit(
             book, nn.softmax_cross_entropy, optimizer, data.official, key=key, epochs=config.epochs,
             batch_size=config.batch_size, validation=data.test, preprocess=data.scale,
@@ -116,6 +116,7 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
         return {
             "train": result.history.train["accuracy"],
             "test": result.history.validation["accuracy"],
+            "untrained": nn.evaluate(book, *untrained[:2], data.test, preprocess=data.scale)["accuracy"],
             "outputs": outputs(book, result, data),
             "varied": [learned(one, rates["learning_rate"], key) for one in settings(config)],
         }
@@ -125,6 +126,7 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
     return {
         "train": found["train"][0],
         "test": found["test"][0],
+        "untrained": found["untrained"][0],
         "outputs": found["outputs"][0, 0],
         "varied": np.concatenate(found["varied"]),
         "left": [left_of(one.model(config), data.train.x.shape[1:]) for one in settings(config)],
@@ -203,11 +205,10 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     sizes = [(height + 2 * one.padding - one.filter_size) // one.stride + 1 for one in settings(config)]
     words = f"test accuracy of the book's network after {config.epochs} epochs"
     return [
-        equal("D1", "test images of each class in the confusion matrix", confusion.sum(axis=1),
-              np.bincount(labels, minlength=10), source="arithmetic"),
-        equal("D1", "its diagonal, of all images: the accuracy", confusion.trace() / len(labels), test[0], margin=1e-5,
-              source="arithmetic"),
-        near("D2", words, test, 0.985, 0.005) if data.name == "mnist" and is_the_books(config)
+        at_least("D1", "test accuracy, above that before training", test - outcomes["untrained"], 0.7),
+        equal("D1", "diagonal of the confusion matrix, of all images: the accuracy", confusion.trace() / len(labels),
+              test[0], margin=1e-5, source="arithmetic"),
+        near("D2", words, test, 0.985, 0.005, "the book") if data.name == "mnist" and is_the_books(config)
         else at_least("D2", words, test, 0.9),
         equal("D2", "numbers that the settings leave of an image, by the formula", outcomes["left"],
               [config.filters * (size // 2) ** 2 for size in sizes], source="arithmetic"),

@@ -3,7 +3,9 @@
 The number of layers, the filters' size F, the stride S (of 2, instead of pooling), the padding P, the activation: one
 at a time is another, on a few thousand photographs of CIFAR-10. The network has some layers, each of them
 
-    convolution - batch norm - activation - max pool (2x2)        size <- ((size + 2 P - F) / S + 1) / 2
+    convolution - batch norm - activation - max pool (2x2)
+
+    size <- (size + 2 P - F) / S + 1, rounded down, by the convolution; half of it, rounded down, by the pooling
 
 and the mean over what is left of the image, then one dense layer. Expect a layer more to help most, and relu to learn
 faster than the sigmoid. All networks and seeds are one compiled program. (Row D2.)
@@ -176,7 +178,8 @@ EXPERIMENT = Experiment(
     name="convnet_settings",
     rows=("D2",),
     formula=r"x \leftarrow \operatorname{maxpool}(h(\operatorname{batchnorm}(x * W))), \qquad "
-    r"\text{size} \leftarrow \tfrac{1}{2} \left( \tfrac{\text{size} + 2P - F}{S} + 1 \right)",
+    r"\text{size} \leftarrow \left\lfloor \tfrac{\text{size} + 2P - F}{S} \right\rfloor + 1 "
+    r"\text{ by the convolution}, \quad \left\lfloor \tfrac{\text{size}}{2} \right\rfloor \text{ by the pooling}",
     config=Config(),
     quick=Config(
         filters=(8, 16), numbers_of_layers=(1,), filter_sizes=(), paddings=(), epochs=8, activations=("sigmoid",)

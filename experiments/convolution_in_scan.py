@@ -6,8 +6,9 @@ there, of the image's patches and the filters (im2col), with a derivative of the
     y = patches(x) W        dL/dW = patches(x)' dL/dy        dL/dx: what lies on one pixel, of dL/dy W', added up
 
 A step of the book's network, 30 filters of 5x5 and 100 hidden units with Adam, is timed with both, and with PyTorch if
-that is installed. Expect the same losses, and a step many times as fast as with XLA's convolution. On a GPU jaxnn's
-convolution is XLA's own; there nothing is claimed of the time. (Row X4. `run` looks at the clock.)
+that is installed. Expect the same losses, a step many times as fast as with XLA's convolution, and no slower than
+PyTorch's. On a GPU jaxnn's convolution is XLA's own; there nothing is claimed of the time. (Row X4. `run` looks at the
+clock.)
 
     python -m experiments.convolution_in_scan
 """
@@ -144,10 +145,11 @@ def draw(config: Config, outcomes: Outcomes) -> dict[str, Picture]:
     axis.set_yticks(range(len(outcomes)), list(outcomes))
     axis.invert_yaxis()
     axis.margins(x=0.15)
-    axis.set_xlabel("milliseconds of a training step, on the CPU")
+    axis.set_xlabel(f"milliseconds of a training step, on the {jax.default_backend().upper()}")
     alt = (
-        f"{len(outcomes)} bars, the time of a training step: that of jaxnn inside lax.scan is short, that of XLA's own "
-        "convolution inside lax.scan several times as long."
+        "Bars of the milliseconds of a training step: "
+        + ", ".join(f"{name}, {one.milliseconds:.1f}" for name, one in outcomes.items())
+        + "."
     )
     return {"time": Picture(figure, alt)}
 
@@ -160,10 +162,10 @@ def claims(config: Config, outcomes: Outcomes) -> list[Claim]:
                 np.abs(ours.losses - xla.losses).max(), 1e-3, source="arithmetic"),
     ]  # fmt: skip
     if jax.default_backend() == "cpu":
+        words = "a step with XLA's convolution inside lax.scan, in steps with jaxnn's"
         found += [
-            at_least("X4", "a step with XLA's convolution inside lax.scan, in steps with jaxnn's",
-                     xla.milliseconds / ours.milliseconds, 2),
-            *(at_least("X4", "a step of PyTorch, in steps of jaxnn", one.milliseconds / ours.milliseconds, 0.7)
+            at_least("X4", words + " (PyTorch was not timed)" * (not pytorch), xla.milliseconds / ours.milliseconds, 2),
+            *(at_least("X4", "a step of PyTorch, in steps of jaxnn", one.milliseconds / ours.milliseconds, 0.95)
               for one in pytorch),
         ]  # fmt: skip
     return found

@@ -16,13 +16,14 @@ Expect reading ahead to pay where reading is slow, and not where all data is in 
     python -m experiments.data_pipeline
 """
 
+import contextlib
 import functools
 import json
 import math
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from jaxtyping import Array, PRNGKeyArray
 import jaxnn as nn
 from experiments.shared.claims import Claim, at_least, at_most, between, equal, near, true
 from experiments.shared.command import main
-from experiments.shared.experiment import Experiment, Outcomes
+from experiments.shared.experiment import Experiment, Outcomes, is_the_books
 from experiments.shared.images import Images, load_mnist
 from experiments.shared.pictures import COLOURS, Picture, panels, tiles
 from jaxnn.data import Dataset, Splits
@@ -159,7 +160,7 @@ def reading(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
             times[place] = 1000 * (time.perf_counter() - began) / config.steps
         return times.min(axis=0)
 
-    def ahead(source: Dataset | Slow, readers: int) -> Iterator[Dataset]:
+    def ahead(source: Dataset | Slow, readers: int) -> Generator[Dataset, None, None]:
         stream = nn.data.stream(source, threads=readers, prefetch=config.prefetch)
         with stream.batches(config.batch_size, key=key) as batches:
             yield from batches
@@ -173,13 +174,15 @@ def reading(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
         by_readers = [functools.partial(ahead, source, readers) for readers in config.readers]
         found.append(milliseconds([functools.partial(in_turns, source, config.batch_size, key), *by_readers]))
 
-    counted = Slow(train, 0)
-    paused = ahead(counted, 1)
-    next(paused)
-    time.sleep(0.3)  # time enough to read everything
+    counted, read = Slow(train, 0), 0
+    with contextlib.closing(ahead(counted, 1)) as paused:
+        next(paused)
+        while counted.read > read:  # until it has come to rest
+            read = counted.read
+            time.sleep(0.3)
     return {
         "milliseconds": np.array(found),
-        "waiting": counted.read / config.batch_size - 1,
+        "waiting": read / config.batch_size - 1,
         "labels_in_turns": np.concatenate([y for _, y in in_memory]),
         "labels_ahead": np.concatenate([y for _, y in ahead(train, config.readers[-1])]),
     }
@@ -227,7 +230,7 @@ def draw_reading(config: Config, outcomes: Outcomes) -> Picture:
     axis.legend(frameon=False, fontsize=9)
     return Picture(
         figure,
-        "Bars of the time of a step for three sources. In memory all three are low and about the same. Where reading "
+        "Bars of the time of a step for three sources. In memory all three are low. Where reading "
         "takes as long as computing, reading in turns is the slowest; where it takes four times as long, one reader "
         "ahead saves a little of it, and four of them most.",
     )
@@ -250,7 +253,7 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     ]  # fmt: skip
     if data.name == "mnist":
         sizes = (50_000, 10_000, 10_000)
-        found.append(equal("A1", "examples for training, validation and test", outcomes["sizes"], sizes))
+        found.append(equal("A1", "examples to train, validate and test with", outcomes["sizes"], sizes, 0, "the notes"))
     if outcomes["milliseconds"] is not None:
         in_turns, *ahead = outcomes["milliseconds"].T
         gain = in_turns / ahead[-1]
@@ -258,10 +261,13 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
         found += [
             near("A5", f"examples in another order when {config.readers[-1]} read ahead", moved.sum(), 0, 0, "our own"),
             between("A5", f"batches that wait in a queue of {config.prefetch} when training pauses",
-                    outcomes["waiting"], 1, config.prefetch, source="our own"),
-            at_most("A5", "time in turns over time ahead, where all is in memory", gain[0], 1.5),
-            at_least("A5", f"the same where reading takes {config.slowness[-1]:g} x computing", gain[-1], 1.5),
+                    outcomes["waiting"], 1, config.prefetch),
         ]  # fmt: skip
+        if is_the_books(config):
+            found += [
+                at_most("A5", "time in turns over time ahead, where all is in memory", gain[0], 2),
+                at_least("A5", f"the same where reading takes {config.slowness[-1]:g} x computing", gain[-1], 1.3),
+            ]
     return sorted(found, key=lambda claim: claim.row)
 
 

@@ -170,7 +170,7 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     better = (0.01, 0.005) if data.name == "mnist" else (0.002, 0.002)  # the digits' test data are 270 images
     return [
         at_least("A14", "test accuracy of one layer", one, 0.85),
-        between("A14", "linear layers above one layer", linear - one, -0.02, 0.02, source="arithmetic"),
+        between("A14", "linear layers above one layer", linear - one, -0.02, 0.02),
         equal("A14", "logits of the linear layers, by one layer with the product of their W", outcomes["one"],
               outcomes["linear"], margin=1e-4, source="arithmetic"),
         at_least("A14", "relu layers above linear layers", relu - linear, better[0]),

@@ -22,7 +22,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from matplotlib.patches import Rectangle
 
 import jaxnn as nn
-from experiments.shared.claims import Claim, at_least, near, true
+from experiments.shared.claims import Claim, near, true
 from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes
 from experiments.shared.images import Images, load_mnist
@@ -136,15 +136,10 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     if "faults and kinks" in outcomes:
         kinks = [kink for leaf in outcomes["faults and kinks"].leaves for kink in leaf.kinks]
         lit = int(np.asarray(data.first(config.examples).x).any(axis=0).sum())
-        # A central difference is the mean of the slopes on both sides.
-        missed = [
-            abs((kink.left + kink.right) / 2 - kink.analytic) > 1e-4 * abs(kink.right - kink.left) for kink in kinks
-        ]
-        found += [
+        found.append(
             near("X3", "entries found at a kink: lit pixels and a bias, for each unit of input 0", len(kinks),
-                 config.units_at_kinks * (lit + 1), 0.05 * config.units_at_kinks * lit, "arithmetic"),
-            at_least("X3", "of these, the share that a plain comparison would call wrong", np.mean(missed), 0.9),
-        ]  # fmt: skip
+                 config.units_at_kinks * (lit + 1), 0.05 * config.units_at_kinks * lit, "arithmetic")
+        )  # fmt: skip
     return found
 
 

@@ -174,7 +174,7 @@ def draw_surface(outcomes: Outcomes) -> Picture:
     plain(data)
     data.scatter(outcomes["x"], outcomes["y"], s=9, color=GREY, alpha=0.6, linewidths=0)
     w, b, _ = (np.asarray(part)[0] for part in outcomes["paths"])
-    steps = (0, 3, 10, 30, 100, len(w) - 1)
+    steps = [*(step for step in (0, 3, 10, 30, 100) if step < len(w) - 1), len(w) - 1]
     for step, colour in zip(steps, colormaps["Oranges"](np.linspace(0.35, 1, len(steps))), strict=True):
         data.plot([0, 1], [b[step], b[step] + w[step]], color=colour, lw=1.8, label=f"step {step:,}")
     data.legend(frameon=False, fontsize=8, loc="lower right")

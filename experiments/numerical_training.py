@@ -143,7 +143,7 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
         at_least("B3", "trained by numerical gradients: accuracy on the test data", accuracy[-1, 0], 0.9),
         at_most("B3", "largest difference in accuracy, at any step, to training by jax.grad",
                 np.abs(accuracy[:, 0] - accuracy[:, 1]).max(), 0.006),
-        at_most("B3", "largest difference of a parameter, at any step", outcomes["apart"].max(), 1e-5),
+        at_most("B3", "largest difference of a parameter, at any step", outcomes["apart"].max(), 1e-6),
     ]  # fmt: skip
     if is_the_books(config):
         words = f"seconds of a numerical gradient of {entries:,} entries, a mini-batch of {config.batch_size}"

@@ -10,12 +10,15 @@ points at the minimum. All start at (-7, 2) and take 30 steps, with the book's r
 
 Expect SGD to cross the valley at every step, Momentum to swing beyond the minimum, and AdaGrad, whose first step is as
 long along the valley as across it, to go almost straight. Nesterov and RMSprop are shown beside them. Every path is
-compared with the rules in plain NumPy, below, and with optax's, in float64, as the book computes. (Rows C1, A12, and X6
-for optax.)
+compared with the rules in plain NumPy, below, with optax's, and with PyTorch's if that is installed, in float64, as the
+book computes. (Rows C1, A12, and X6 for optax and PyTorch.)
 
     python -m experiments.optimizer_paths
 """
 
+import importlib
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +107,38 @@ def path_by_hand(name: str, start: tuple[float, float], lr: float, steps: int) -
     return np.stack(places)
 
 
+def path_by_pytorch(optimizer: Callable[..., Any], start: tuple[float, float], steps: int) -> np.ndarray:
+    """The same by an optimizer of PyTorch."""
+    torch = importlib.import_module("torch")
+    place = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    moving = optimizer([place])
+    places = [np.array(start)]
+    for _ in range(steps):
+        moving.zero_grad()
+        f(place).backward()
+        moving.step()
+        places.append(place.detach().numpy().copy())
+    return np.stack(places)
+
+
+def paths_by_pytorch(config: Config) -> dict[str, np.ndarray]:
+    """With the settings that make them equal; Adam has its eps beside the corrected root, as `nn.adam(lr)` has."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    optim = importlib.import_module("torch").optim
+    optimizers: dict[str, Callable[..., Any]] = {
+        "SGD": lambda place: optim.SGD(place, config.sgd),
+        "Momentum": lambda place: optim.SGD(place, config.momentum, 0.9),
+        "Nesterov": lambda place: optim.SGD(place, config.nesterov, 0.9, nesterov=True),
+        "AdaGrad": lambda place: optim.Adagrad(place, config.adagrad, eps=1e-7),
+        "RMSprop": lambda place: optim.RMSprop(place, config.rmsprop, eps=1e-7),
+        "Adam": lambda place: optim.Adam(place, config.adam),
+    }
+    return {name: path_by_pytorch(one, config.start, config.steps) for name, one in optimizers.items()}
+
+
 def run(config: Config, key: PRNGKeyArray) -> Outcomes:
-    """All paths `[1 + steps, 2]`: with the textbook's settings; by hand; in pairs; with optax's defaults."""
+    """All paths `[1 + steps, 2]`: with the textbook's settings; by hand; in pairs; with optax's defaults; PyTorch's."""
     lr = config
     optimizers = {
         "ours": {
@@ -147,7 +180,7 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
         found = jax.device_get(paths(jnp.array(config.start, jnp.float64)))
     rates = {name: getattr(config, name.lower()) for name in NAMES}
     by_hand = {name: path_by_hand(name, config.start, rate, config.steps) for name, rate in rates.items()}
-    return found | {"by_hand": by_hand}
+    return found | {"by_hand": by_hand, "pytorch": paths_by_pytorch(config)}
 
 
 def draw(config: Config, outcomes: Outcomes) -> dict[str, Picture]:
@@ -222,10 +255,13 @@ def detour(places: np.ndarray) -> float:
 def claims(config: Config, outcomes: Outcomes) -> list[Claim]:
     """That the formulas are the textbook's and optax's; with the book's rates also what the paths look like."""
     ours, by_hand, pairs = outcomes["ours"], outcomes["by_hand"], outcomes["pairs"]
+    as_pytorch = ours | {"Adam": pairs["nn.adam, optax.adam"][0]}
     found = [
         *(equal("C1", f"path of {name}, and by the rule in NumPy", ours[name], by_hand[name], 1e-10, "the book")
           for name in NAMES),
         *(equal("X6", f"paths of {names}", one, other, 1e-10, "optax") for names, (one, other) in pairs.items()),
+        *(equal("X6", f"path of {name} by PyTorch", other, as_pytorch[name], 1e-9, "PyTorch")
+          for name, other in outcomes["pytorch"].items()),
     ]  # fmt: skip
     if not is_the_books(config):
         return found
@@ -240,7 +276,7 @@ def claims(config: Config, outcomes: Outcomes) -> list[Claim]:
         equal("C1", "path of SGD, and (-7 · 0.905^k, 2 · (-0.9)^k)", ours["SGD"], closed_form, 1e-10, "arithmetic"),
         equal("C1", "SGD zigzags: changes of the sign of y", crossings(ours["SGD"]), config.steps, source="the book"),
         equal("C1", "AdaGrad does not", crossings(ours["AdaGrad"]), 0, source="the book"),
-        at_least("C1", "Momentum swings beyond the minimum, to x", ours["Momentum"][:, 0].max(), 0.5, "the book"),
+        at_least("C1", "Momentum swings beyond the minimum, to x", ours["Momentum"][:, 0].max(), 0.5),
         at_least("A12", "length of SGD's path, in straight lines to the minimum", detour(ours["SGD"]), 4),
         at_most("A12", "length of AdaGrad's path", detour(ours["AdaGrad"]), 1.1),
         at_most("A12", "f after the last step beside f at the start, the largest of four",

@@ -54,9 +54,10 @@ class Config:
 
 
 # The book's loss at iteration 1,900, of one mini-batch in one run. Around there the losses of our mini-batches have a
-# standard deviation of 0.06 with SGD and of 0.03 to 0.04 with the others: the margins are about three of those.
+# standard deviation of 0.06 with SGD and of 0.03 to 0.04 with the others. Of SGD the margin is three of those; of the
+# others, whose losses are as small as that, only an upper limit can be asked: the book's loss and three of those.
 BOOK_ITERATION = 1900
-BOOK = {"SGD": (0.29, 0.18), "Momentum": (0.08, 0.10), "AdaGrad": (0.02, 0.10), "Adam": (0.07, 0.10)}
+BOOK = {"SGD": 0.29, "Momentum": 0.08, "AdaGrad": 0.02, "Adam": 0.07}
 
 
 class Setting(NamedTuple):
@@ -123,7 +124,7 @@ def draw(config: Config, data: Images, outcomes: Outcomes) -> dict[str, Picture]
             label = "relu" if axis is right and name == "SGD" else name
             curve(axis, np.arange(1, config.iterations + 1), smooth(outcomes[name], window), label, colour)
     if data.name == "mnist" and is_the_books(config):
-        for name, (loss, _) in BOOK.items():
+        for name, loss in BOOK.items():
             left.plot(BOOK_ITERATION, loss, "x", color=optimizers[name], ms=7, mew=2)
         left.plot([], [], "x", color=GREY, ms=7, mew=2, label="the book, one mini-batch")
     left.set(yscale="log", xlim=(0, config.iterations), title="Optimizers, with relu")
@@ -138,8 +139,8 @@ def draw(config: Config, data: Images, outcomes: Outcomes) -> dict[str, Picture]
     alt = (
         f"Loss over {config.iterations:,} mini-batches of {data.title}, on a logarithmic scale, each line the mean of "
         f"{config.seeds} seeds in a band from the least to the most. Left: SGD stays far above Momentum, AdaGrad, "
-        "RMSprop and Adam, which end near one another. Right, with SGD: relu falls fastest, tanh more slowly, and "
-        "sigmoid stays at 2.3, the loss of guessing, throughout."
+        "RMSprop and Adam. Right, with SGD: relu falls fastest, tanh more slowly, and sigmoid stays at 2.3, the loss "
+        "of guessing, throughout."
     )
     return {"losses": Picture(figure, alt)}
 
@@ -150,7 +151,7 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     last = {name: np.asarray(curves)[:, -tenth:].mean(axis=1) for name, curves in outcomes.items()}
     found = [
         at_most("D3" if name == "RMSprop" else "C2", f"{name}: loss in the last tenth, as a part of SGD's",
-                last[name] / last["SGD"], 0.5, source="our own" if name == "RMSprop" else "the book")
+                last[name] / last["SGD"], 0.5)
         for name in ("Momentum", "AdaGrad", "RMSprop", "Adam")
     ]  # fmt: skip
     found += [
@@ -160,10 +161,13 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
         at_least("D3", "SGD: tanh's loss as a multiple of relu's", last["tanh"] / last["SGD"], 1),
     ]  # fmt: skip
     if data.name == "mnist" and is_the_books(config):
-        for name, (loss, margin) in BOOK.items():
+        for name, loss in BOOK.items():
             around = np.asarray(outcomes[name])[:, BOOK_ITERATION - 50 : BOOK_ITERATION + 50].mean(axis=1)
-            words = f"{name}: mean loss around iteration 1,900; the book's is of one mini-batch"
-            found.append(near("C2", words, around, loss, margin))
+            words = f"{name}: mean loss around iteration 1,900; the book's is {loss:g}, of one mini-batch"
+            if name == "SGD":
+                found.append(near("C2", words, around, loss, 0.18, source="the book"))
+            else:
+                found.append(at_most("C2", words, around, loss + 0.1))
     return found
 
 

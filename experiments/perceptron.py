@@ -40,6 +40,10 @@ class Config:
     passes: int = 1
     """Over the examples."""
 
+    def __post_init__(self) -> None:
+        if not len(self.examples) == len(self.targets) >= 6:
+            raise ValueError("the figure takes six examples or more, each with its target")
+
 
 def run(config: Config, key: PRNGKeyArray) -> Outcomes:
     """The weights before and after each example, and the answers to the new ones."""
@@ -102,10 +106,10 @@ def claims(config: Config, outcomes: Outcomes) -> list[Claim]:
     by_hand = [(1, 0, 0), (1, 0, 0), (0.4, -0.6, -4.8), (0.4, -0.6, -4.8), (1, 1.2, -0.6), (1, 1.2, -0.6)]
     return [
         *(
-            equal("D4", f"w after example {number}", found, wanted, margin=1e-5)
+            equal("D4", f"w after example {number}", found, wanted, 1e-5, "the notes")
             for number, (found, wanted) in enumerate(zip(outcomes["w"][1:], by_hand, strict=True), start=1)
         ),
-        equal("D4", "answers to (9, 19), (9, 64) and (5, 11)", outcomes["answers"], (1, -1, 1)),
+        equal("D4", "answers to (9, 19), (9, 64) and (5, 11)", outcomes["answers"], (1, -1, 1), source="the notes"),
     ]
 
 

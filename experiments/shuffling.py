@@ -58,7 +58,9 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
     train = Dataset(data.train.x[in_classes], data.train.y[in_classes])
     test = Dataset(data.test.x[: config.tested], data.test.y[: config.tested])
     model, optimizer = nn.mlp([config.hidden_size], 10), nn.sgd(config.learning_rate)
-    steps = len(train.x) // config.batch_size // config.looks
+    steps, rest = divmod(len(train.x) // config.batch_size, config.looks)
+    if rest or not steps:
+        raise ValueError(f"{config.looks} looks do not divide the {steps * config.looks + rest} steps of an epoch")
 
     def learn(order: dict[str, Any], key: PRNGKeyArray) -> Outcomes:
         start_key, data_key = jax.random.split(key)

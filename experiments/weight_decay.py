@@ -1,6 +1,6 @@
 """Does weight decay keep a network from learning its examples by heart?
 
-300 images for 120,000 weights: six hidden layers of 100, relu, SGD 0.01, and 201 epochs to learn them in. Weight decay
+300 images for 129,400 weights: six hidden layers of 100, relu, SGD 0.01, and 201 epochs to learn them in. Weight decay
 adds a price of large weights to the loss (Krogh & Hertz 1991):
 
     L = loss + lambda/2 · sum W²        so that each step takes lr lambda W away as well
@@ -114,18 +114,19 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     steps = config.epochs // config.measured * config.measured * (config.examples // config.batch_size)
     shrunk = (1 - config.learning_rate * config.weight_decay) ** steps
     found = [
-        at_least("C8", "without weight decay: training accuracy", train[0], 0.97, source="the book"),
-        at_most("C8", "with weight decay: the same", train[1], 0.95, source="the book"),
+        at_least("C8", "without weight decay: training accuracy (the book: 1.0)", train[0], 0.97),
+        at_least("C8", "with weight decay: how far it is below that", train[0] - train[1], 0.05),
         at_most("C8", "with weight decay: gap from training to test accuracy, as a part of that without",
-                with_it.mean() / without.mean(), 0.9, source="the book"),
+                with_it.mean() / without.mean(), 0.9),
         near("C8", "length of the weights as a part of that without; by decay alone it is (1 - lr lambda)^steps",
              length[1] / length[0], shrunk, 0.05, source="arithmetic"),
     ]  # fmt: skip
     if data.name == "mnist" and is_the_books(config):
-        # The book has single runs. Of ours at the end the standard deviation is 0.02 and more.
+        # The book has single runs. Its formulas in NumPy, over ten seeds, come to 0.892 ± 0.023 and 0.711 ± 0.027: its
+        # own figures are of the upper end. Without decay training accuracy is 1.0, outside the margin.
         found += [
-            between("C8", "with weight decay: training accuracy", train[1], 0.92, 0.93, margin=0.07),
-            between("C8", "with weight decay: test accuracy", test[1], 0.75, 0.77, margin=0.07),
+            between("C8", "with weight decay: training accuracy", train[1], 0.92, 0.93, 0.05, source="the book"),
+            between("C8", "with weight decay: test accuracy", test[1], 0.75, 0.77, 0.07, source="the book"),
         ]
     return found
 

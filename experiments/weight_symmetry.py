@@ -48,6 +48,10 @@ class Config:
     seeds: int = 2
     """Independent runs of each start."""
 
+    def __post_init__(self) -> None:
+        if self.looks < 1 or self.iterations % self.looks or self.iterations < 1:
+            raise ValueError(f"{self.looks} looks do not divide {self.iterations} iterations")
+
 
 ZEROS, CONSTANT, NORMAL, RELU = range(4)
 STARTS = ("zeros", "a constant", "normal", "zeros with relu")
@@ -152,7 +156,10 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     """Who stays alike, who does not, and what it costs."""
     units, W1, accuracy = outcomes["units"], outcomes["W1"], outcomes["accuracy"]
     alike = "distinct hidden units, the most at any look"
-    found = [equal("C3", f"from {STARTS[start]}: {alike}", units[start].max(), 1) for start in (ZEROS, CONSTANT, RELU)]
+    found = [
+        equal("C3", f"from {STARTS[start]}: {alike}", units[start].max(), 1, source="the notes")
+        for start in (ZEROS, CONSTANT, RELU)
+    ]
     apart = [np.ptp(W1[start], axis=-1).max() for start in (ZEROS, CONSTANT)]
     return [
         equal("C3", "initial weights of the starts from zeros and from a constant",

@@ -77,7 +77,7 @@ def test_a_real_result_is_shown_whole(tmp_path):
             assert one[part] in shown.text
     assert result["question"] in shown.text
     assert "python -m experiments.perceptron --quick" in shown.text
-    assert "1 of 40" in shown.text
+    assert "0 of 40" in shown.text
     assert jax.__version__ in shown.text
     image = shown.all("img")[0]
     assert image["alt"] == result["figures"][0]["alt"]
