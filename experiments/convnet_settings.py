@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 import jaxnn as nn
+from experiments.convnet_cifar10 import up_and_down
 from experiments.shared.claims import Claim, at_least, equal
 from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes
@@ -45,8 +46,8 @@ class Config:
     """Instead of 1."""
     activations: tuple[str, ...] = ("tanh", "sigmoid")
     """Instead of relu."""
-    learning_rate: float = 0.003
-    """Of Adam."""
+    highest_rate: float = 0.01
+    """Of Adam, after a quarter of the steps; it rises to it, and then falls to 0."""
     examples: int = 5_000
     """Of the training data."""
     batch_size: int = 50
@@ -109,19 +110,20 @@ def settings(config: Config) -> list[Setting]:
 def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
     """Accuracies on the test data `[settings, seeds]`, and what the layers leave of an image."""
     some = data.first(config.examples)
+    steps = config.epochs * (len(some.x) // config.batch_size)
 
-    def learned(one: Setting, rate: Array, key: PRNGKeyArray) -> Array:
+    def learned(one: Setting, highest_rate: Array, key: PRNGKeyArray) -> Array:
         model = one.model()
         result = nn.fit(
-            model, nn.softmax_cross_entropy, nn.adam(rate), some, key=key, epochs=config.epochs,
-            batch_size=config.batch_size, metrics={}, preprocess=data.scale,
+            model, nn.softmax_cross_entropy, nn.adam(up_and_down(highest_rate, steps)), some, key=key,
+            epochs=config.epochs, batch_size=config.batch_size, metrics={}, preprocess=data.scale,
         )  # fmt: skip
         return nn.evaluate(model, result.params, result.model_state, data.test, preprocess=data.scale)["accuracy"]
 
     def of_a_seed(rates: dict[str, Array], key: PRNGKeyArray) -> list[Array]:
-        return [learned(one, rates["learning_rate"], key) for one in settings(config)]
+        return [learned(one, rates["highest_rate"], key) for one in settings(config)]
 
-    rates = {"learning_rate": jnp.array([config.learning_rate])}
+    rates = {"highest_rate": jnp.array([config.highest_rate])}
     found = nn.sweep(of_a_seed, rates, key=key, seeds=config.seeds, progress=False)
     return {
         "accuracies": np.concatenate(found.outcomes),

@@ -47,7 +47,7 @@ def test_the_file_says_what_it_is(name):
 def test_every_number_has_a_docstring(name):
     tree = ast.parse((FOLDER / f"{name}.py").read_text())
     (config,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
-    kinds = [type(node) for node in config.body[1:]]
+    kinds = [type(node) for node in config.body[1:] if not isinstance(node, ast.FunctionDef)]
     assert kinds[::2] == [ast.AnnAssign] * (len(kinds) // 2)
     assert kinds[1::2] == [ast.Expr] * (len(kinds) // 2)
 
