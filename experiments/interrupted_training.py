@@ -166,7 +166,8 @@ def draw(config: Config, data: Images, outcomes: Outcomes) -> dict[str, Picture]
     above.set(ylabel="loss, mean over an epoch", yscale="log", xlim=(0, config.epochs))
     above.annotate("killed", (left / steps, 1), xycoords=("data", "axes fraction"), xytext=(4, -2), va="top",
                    textcoords="offset points", fontsize=9)  # fmt: skip
-    above.legend(frameon=False, fontsize=9, ncols=2, loc="upper right")
+    handles = above.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     below.set(xlabel="epoch", ylabel="loss of each step,\naway from left alone")
     return {
         "losses": Picture(

@@ -168,7 +168,7 @@ EXPERIMENT = Experiment(
     rows=("X1",),
     formula=r"W_i \leftarrow W_i - \eta_i\, \partial L / \partial W_i \quad \text{for all } i \text{ at once}",
     config=Config(),
-    quick=Config(networks=(1, 8, 64), epochs=10, rounds=1),
+    quick=Config(networks=(1, 64), epochs=10, rounds=1),
     run=run,
     draw=draw,
     claims=claims,
