@@ -178,7 +178,7 @@ def rows_of(sections: Sequence[Section]) -> list[Row]:
         verdict = "missing" if not verdicts else "fails" if not all(verdicts) else "reproduced" if is_full else "quick"
         rows.append(Row(code, title, verdict, places))
     if all(row.verdict != "missing" for row in rows if not row.code.startswith("X")):
-        rows = [row._replace(verdict="reproduced") if row[0] == THE_PAGE and not row.places else row for row in rows]
+        rows = [row._replace(verdict="reproduced") if row.code == THE_PAGE and not row.places else row for row in rows]
     return rows
 
 
