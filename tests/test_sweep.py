@@ -358,6 +358,12 @@ class TestMemory:
         assert busiest >= best
         assert most < 4 or busiest <= 2 * best + most
 
+    def test_runs_that_only_fill_a_block_are_few(self):
+        # Eight by three would be nine. Eleven by six are twelve, but two calls: better than eleven by one.
+        assert choose_block(configs=8, seeds=1, devices=1, most=3).configs == 2
+        assert choose_block(configs=1, seeds=8, devices=1, most=3).seeds == 2
+        assert choose_block(configs=11, seeds=1, devices=1, most=10).configs == 6
+
     @pytest.mark.parametrize(
         "known, wanted, configs, is_wasteful",
         [
