@@ -168,6 +168,11 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
                 found.append(near("C2", words, around, loss, 0.18, source="the book"))
             else:
                 found.append(at_most("C2", words, around, loss + 0.1))
+        found += [
+            at_least("C2", f"Momentum: loss in the last tenth, as a multiple of {name}'s",
+                     last["Momentum"] / last[name], 1.1)
+            for name in ("AdaGrad", "Adam")
+        ]  # fmt: skip
     return found
 
 

@@ -79,6 +79,10 @@ def run_all(experiments: Sequence[Experiment], options: Options, config_of: Call
         try:
             with console.status("running …"):
                 result = perform(experiment, config_of(experiment), place, folders[experiment.name], warn)
+        except ModuleNotFoundError as error:  # of what is not needed for the others
+            if len(experiments) == 1:
+                raise
+            console.print(f"  [yellow]left out[/yellow]: {escape(sentence_of(error))}\n")
         except Exception as error:
             if len(experiments) == 1:
                 raise
@@ -86,9 +90,9 @@ def run_all(experiments: Sequence[Experiment], options: Options, config_of: Call
             traceback.print_exc()
             console.print(f"  [red]broken[/red]: {escape(sentence_of(error))}")
             broken.append(experiment.name)
-            continue
-        _say(result, console, folders[experiment.name])
-        results.append(result)
+        else:
+            _say(result, console, folders[experiment.name])
+            results.append(result)
     if len(experiments) > 1:
         _sum_up(results, broken, console)
     return FAILED if broken or any(not claim["holds"] for result in results for claim in result["claims"]) else 0
@@ -107,7 +111,7 @@ def guarded(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; what had finished is written", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         print(f"experiments: {sentence_of(error)}", file=sys.stderr)
         return BAD_INPUT
 

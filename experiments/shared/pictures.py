@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-__all__ = ["COLOURS", "GREY", "Animation", "Picture", "curve", "panels", "smooth", "tiles"]
+__all__ = ["COLOURS", "GREY", "Animation", "Picture", "curve", "panels", "signed_tiles", "smooth", "tiles"]
 
 # Of Okabe & Ito (2008), without their yellow, which is too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -80,3 +81,11 @@ def tiles(axis: Axes, images: ArrayLike, columns: int, *, gap: int = 1, **settin
     axis.grid(visible=False)
     axis.axis("off")
     return axis.imshow(canvas, interpolation="nearest", **{"cmap": "gray_r", **settings})
+
+
+def signed_tiles(axis: Axes, values: ArrayLike, columns: int) -> None:
+    """Tiles, each in colours of its own scale: red above 0, blue below; few colours, for the GIF's sake."""
+    numbers = np.asarray(values)
+    most = np.abs(numbers).max(axis=(1, 2), keepdims=True) + 1e-12
+    colours = matplotlib.colormaps["RdBu_r"].resampled(21)
+    tiles(axis, numbers / most, columns, cmap=colours, vmin=-1, vmax=1)

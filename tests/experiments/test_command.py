@@ -71,9 +71,20 @@ def test_what_breaks_does_not_stop_the_others(monkeypatch, capsys, tmp_path, rep
         raise RuntimeError("a fault")
 
     replaced(run=broken)
-    assert typed(monkeypatch, "run", "perceptron", "weight_symmetry", "--quick", "--out", tmp_path) == 1
+    assert typed(monkeypatch, "run", "perceptron", "data_pipeline", "--quick", "--out", tmp_path) == 1
     assert "perceptron broke off" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["weight_symmetry"]
+    assert [path.name for path in tmp_path.iterdir()] == ["data_pipeline"]
+
+
+def test_what_is_not_installed_is_left_out(monkeypatch, capsys, tmp_path, replaced):
+    def missing(config, key):
+        raise ModuleNotFoundError("reading ahead needs grain")
+
+    replaced(run=missing)
+    assert typed(monkeypatch, "run", "perceptron", "data_pipeline", "--quick", "--out", tmp_path) == 0
+    assert "left out: reading ahead needs grain" in capsys.readouterr().out
+    assert typed(monkeypatch, "run", "perceptron", "--quick", "--out", tmp_path) == 2
+    assert "experiments: reading ahead needs grain" in capsys.readouterr().err
 
 
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
