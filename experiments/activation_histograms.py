@@ -55,7 +55,6 @@ class Setting(NamedTuple):
     initializers: tuple[str, ...]
 
 
-INITIALIZERS = {"std 1": nn.normal(1.0), "std 0.01": nn.normal(0.01), "Xavier": nn.xavier(), "He": nn.he()}
 SETTINGS = {
     "sigmoid": Setting(nn.sigmoid, (0, 1), ("std 1", "std 0.01", "Xavier")),
     "tanh": Setting(nn.tanh, (-1, 1), ("std 1", "std 0.01", "Xavier")),
@@ -82,9 +81,9 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
 
 def activations(config: Config, setting: Setting, x: Array, key: PRNGKeyArray) -> Array:
     """What comes out of each layer, `[initializers, layers, examples, units]`."""
+    by_name = {"std 1": nn.normal(1.0), "std 0.01": nn.normal(0.01), "Xavier": nn.xavier(), "He": nn.he()}
     layers = [
-        nn.sequential(nn.dense(config.width, INITIALIZERS[name]), nn.activation(setting.h))
-        for name in setting.initializers
+        nn.sequential(nn.dense(config.width, by_name[name]), nn.activation(setting.h)) for name in setting.initializers
     ]
     keys = jax.random.split(key, config.layers)  # the same draws for all, times each one's standard deviation
     weights = [jax.vmap(lambda key, layer=layer: layer.init(key, (config.width,))[0])(keys) for layer in layers]
@@ -108,7 +107,7 @@ def measure(a: Array, low: int, high: int) -> dict[str, Array]:
     }
 
 
-INK = dict(zip(INITIALIZERS, (COLOURS[1], COLOURS[3], COLOURS[0], COLOURS[2]), strict=True))
+INK = {"std 1": COLOURS[1], "std 0.01": COLOURS[3], "Xavier": COLOURS[0], "He": COLOURS[2]}
 ALT = {
     "sigmoid": "Histograms of the activations of five layers of sigmoid, a row for each standard deviation of the "
     "weights. With 1 they pile up at 0 and at 1; with 0.01 all are near 0.5; with Xavier's they spread around 0.5.",
