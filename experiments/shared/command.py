@@ -142,8 +142,9 @@ def _sum_up(results: list[dict[str, Any]], broken: list[str], console: Console) 
     rows = {claim["row"] for _, claim in claims}
     seconds = sum(result["seconds"] for result in results)
     console.print(
-        f"{len(results)} experiments in {format_seconds(seconds)}: {len(claims) - len(failed)} of {len(claims)} claims "
-        f"hold, on {len(rows)} rows of the textbook"
+        f"{len(results)} experiment{'s' * (len(results) != 1)} in {format_seconds(seconds)}: "
+        f"{len(claims) - len(failed)} of {len(claims)} claims hold, on {len(rows)} row{'s' * (len(rows) != 1)} of the "
+        "textbook"
     )
     for name, claim in failed:
         console.print(

@@ -277,7 +277,7 @@ def _title(name: str) -> str:
     >>> _title("convnet_cifar10")
     'Convnet CIFAR-10'
     """
-    words = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cnn": "CNN"}
+    words = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cnn": "CNN", "pytorch": "PyTorch"}
     first, *others = (words.get(word, word) for word in name.split("_"))
     return " ".join([first[0].upper() + first[1:], *others])
 
