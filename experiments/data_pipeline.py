@@ -109,6 +109,7 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     """Of the parts and their file, and of the checks."""
     pairs = zip(outcomes["written"], outcomes["stored"], strict=True)
     changed = sum((one != two).sum() for parts in pairs for one, two in zip(*parts, strict=True))
+    scaled = outcomes["stored"].train.x
     found = [
         near("A1", "images that two of the three parts share", outcomes["shared"], 0, 0, "the notes"),
         near("A1", "numbers that come back from the JSON file changed", changed, 0, 0, "the notes"),
@@ -122,7 +123,11 @@ def claims(config: Config, data: Images, outcomes: Outcomes) -> list[Claim]:
     ]  # fmt: skip
     if data.name == "mnist":
         sizes = (50_000, 10_000, 10_000)
-        found.append(equal("A1", "examples to train, validate and test with", outcomes["sizes"], sizes, 0, "the notes"))
+        found += [
+            equal("A1", "examples to train, validate and test with", outcomes["sizes"], sizes, 0, "the notes"),
+            equal("A1", "pixels as they are read back, and bytes / 255", scaled,
+                  data.first(len(scaled)).x.reshape(scaled.shape) / 255, 1e-6, "the notes"),
+        ]  # fmt: skip
     return sorted(found, key=lambda claim: claim.row)
 
 

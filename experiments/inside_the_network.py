@@ -54,7 +54,7 @@ LAYERS = ("convolution", "first dense layer", "last dense layer")
 
 
 def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
-    """First layers as they move, `[looks, …]`; how far each layer has gone; and an image, as they see it."""
+    """Filters from two beginnings as they move, `[looks, …]`; how far each layer goes; and an image, as they see it."""
     x, y = map(jnp.asarray, data.first(config.examples))
     image = data.scale(data.test.x[:1])
     initializers = (nn.normal(config.weight_init_std), nn.he())

@@ -3,13 +3,15 @@
 Where the formulas are equal, so are the paths: every one is taken down the valley of `optimizer_paths` in float64, by
 ours, by optax's, and by PyTorch's if that is installed. Our optimizers are optax's citizens, and stand in its chains.
 
-Where they differ, it is by a default that has its reason. optax's AdaGrad begins with h = 0.1, the textbook's with 0.
-optax's RMSprop forgets faster, and has eps inside the root. And there are two formulas of Adam:
+Elsewhere the same name stands for another formula. optax's AdaGrad begins with h = 0.1, the textbook's with 0; its
+RMSprop forgets faster; both have eps under the root, the textbook beside it. PyTorch's have it beside the root too, but
+smaller. And there are two formulas of Adam:
 
     W <- W - lr m_hat / (sqrt(v_hat) + eps)      Kingma & Ba 2015, algorithm 1; optax; PyTorch; nn.adam
     W <- W - lr_t m / (sqrt(v) + eps)            section 2; Keras; the textbook; nn.adam(eps_beside="v")
 
-lr_t has the corrections of both means, which makes eps larger in the early steps. (Row X6.)
+lr_t has the corrections of both means; eps counts for more in the early steps, as can be seen where it is 0.1. (Row
+X6.)
 
     python -m experiments.optax_and_pytorch
 """
@@ -55,9 +57,9 @@ class Config:
 
 
 def run(config: Config, key: PRNGKeyArray) -> Outcomes:
-    """Pairs of paths `[1 + steps, 2]`: by equal formulas, by optax's defaults, and by PyTorch."""
+    """Pairs of paths `[1 + steps, 2]`: by equal formulas, by others of the same name, and by PyTorch."""
     lr = config
-    equal = {
+    alike = {
         "SGD": (nn.sgd(lr.sgd), optax.sgd(lr.sgd)),
         "Momentum": (nn.momentum(lr.momentum), optax.sgd(lr.momentum, 0.9)),
         "Nesterov": (nn.nesterov(lr.momentum), optax.sgd(lr.momentum, 0.9, nesterov=True)),
@@ -75,7 +77,7 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
             nn.momentum(lr.momentum),
         ),
     }
-    by_default = {
+    apart = {
         "AdaGrad": (nn.adagrad(lr.adagrad), optax.adagrad(lr.adagrad)),
         "RMSprop": (nn.rmsprop(lr.rmsprop), optax.rmsprop(lr.rmsprop)),
         "Adam, with eps 0.1": (nn.adam(lr.adam, eps=0.1, eps_beside="v"), optax.adam(lr.adam, eps=0.1)),
@@ -92,7 +94,7 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
     @jax.jit
     def paths(start: Array) -> Outcomes:
         is_optimizer = lambda node: isinstance(node, optax.GradientTransformation)  # noqa: E731
-        optimizers = {"equal": equal, "by_default": by_default, "as_pytorch": as_pytorch}
+        optimizers = {"alike": alike, "apart": apart, "as_pytorch": as_pytorch}
         return jax.tree.map(lambda one: path(one, start, config.steps), optimizers, is_leaf=is_optimizer)
 
     # optax lets dtypes meet that are not the same.
@@ -132,9 +134,9 @@ def paths_by_pytorch(config: Config) -> dict[str, np.ndarray]:
 
 
 def draw(config: Config, outcomes: Outcomes) -> dict[str, Picture]:
-    """Where the defaults part."""
+    """Where one name stands for two formulas."""
     figure, (axes,) = panels(1, 3, width=4.0, height=2.6, sharex=True, sharey=True)
-    for axis, (name, (ours, other)) in zip(axes, outcomes["by_default"].items(), strict=True):
+    for axis, (name, (ours, other)) in zip(axes, outcomes["apart"].items(), strict=True):
         draw_valley(axis)
         axis.plot(*ours.T, "o-", color=COLOURS[0], ms=3, lw=1, label="textbook, jaxnn")
         axis.plot(*other.T, "s-", color=COLOURS[1], ms=3, lw=1, label="optax")
@@ -146,21 +148,21 @@ def draw(config: Config, outcomes: Outcomes) -> dict[str, Picture]:
         "formula and in orange by optax's. AdaGrad's two nearly agree. Of Adam's and RMSprop's one goes far ahead in "
         "thirty steps: with Adam optax's, with RMSprop the textbook's."
     )
-    return {"defaults": Picture(figure, alt)}
+    return {"apart": Picture(figure, alt)}
 
 
 def claims(config: Config, outcomes: Outcomes) -> list[Claim]:
     """Equal where the formulas are; elsewhere apart."""
     found = [
         *(equal("X6", f"{name}: ours beside optax's", one, other, 1e-10, "optax")
-          for name, (one, other) in outcomes["equal"].items()),
+          for name, (one, other) in outcomes["alike"].items()),
         *(equal("X6", f"{name}: ours beside PyTorch's", outcomes["as_pytorch"][name], other, 1e-9, "PyTorch")
           for name, other in outcomes["pytorch"].items()),
     ]  # fmt: skip
     if is_the_books(config):
         found += [
             at_least("X6", f"{name}: optax's is another formula, farthest apart", np.abs(one - other).max(),
-                     0.1, "optax") for name, (one, other) in outcomes["by_default"].items()
+                     0.1, "optax") for name, (one, other) in outcomes["apart"].items()
         ]  # fmt: skip
     return found
 

@@ -8,10 +8,11 @@ Five layers, 2,000 mini-batches of 128, relu, and the book's learning rates. The
     RMSprop   h <- 0.99 h + 0.01 g²,                         W <- W - lr g / (sqrt(h) + 1e-7)
     Adam      m and v, the moving means of g and of g²,      W <- W - lr m_hat / (sqrt(v_hat) + 1e-8)
 
-Then SGD once more, with tanh and with sigmoid in the place of relu. Expect the others to leave SGD behind, and to end
-near one another: the book's AdaGrad, far ahead of Adam, is one lucky mini-batch. With sigmoid SGD gets nowhere: the
-slope is 1/4 at most, and what comes back through five layers is next to nothing. All networks of a seed see the same
-mini-batches, and train side by side in one compiled program. (Rows C2, D3.)
+Then SGD once more, with tanh and with sigmoid in the place of relu. Expect the others to leave SGD behind, and
+AdaGrad, RMSprop and Adam to end near one another, ahead of Momentum: the book's AdaGrad, far ahead of Adam, is one
+lucky mini-batch. With sigmoid SGD gets nowhere: the slope is 1/4 at most, and what comes back through five layers is
+next to nothing. All networks of a seed see the same mini-batches, and train side by side in one compiled program. (Rows
+C2, D3.)
 
     python -m experiments.optimizers_on_mnist --seeds 6
 """

@@ -363,6 +363,8 @@ class TestMemory:
         assert choose_block(configs=8, seeds=1, devices=1, most=3).configs == 2
         assert choose_block(configs=1, seeds=8, devices=1, most=3).seeds == 2
         assert choose_block(configs=11, seeds=1, devices=1, most=10).configs == 6
+        # Eleven seeds by six would be twelve: another ten runs, for one call less out of eleven.
+        assert choose_block(configs=10, seeds=11, devices=1, most=100).seeds == 1
 
     @pytest.mark.parametrize(
         "known, wanted, configs, is_wasteful",

@@ -61,7 +61,10 @@ def main(experiment: Experiment) -> None:
 
 
 def run_all(experiments: Sequence[Experiment], options: Options, config_of: Callable[[Experiment], Any]) -> int:
-    """Run one after the other, print the claims of each; 1 if a claim fails, or an experiment itself."""
+    """Run one after the other, print the claims of each; 1 if a claim fails, or an experiment itself.
+
+    One of several that needs an extra which is not installed is left out, and that is said.
+    """
     use_all_cores()
     folders = {experiment.name: _folder(experiment, config_of(experiment), options) for experiment in experiments}
     for folder in folders.values():
@@ -73,28 +76,29 @@ def run_all(experiments: Sequence[Experiment], options: Options, config_of: Call
     place = Place(options.data_dir, options.quick)
     results: list[dict[str, Any]] = []
     broken: list[str] = []
+    left_out: list[str] = []
     for number, experiment in enumerate(experiments, start=1):
         title = f"[bold]{experiment.name}[/bold]  {escape(experiment.question)}"
         console.print(f"[dim]{number}/{len(experiments)}[/dim] {title}" if len(experiments) > 1 else title)
         try:
             with console.status("running …"):
                 result = perform(experiment, config_of(experiment), place, folders[experiment.name], warn)
-        except ModuleNotFoundError as error:  # of what is not needed for the others
-            if len(experiments) == 1:
-                raise
-            console.print(f"  [yellow]left out[/yellow]: {escape(sentence_of(error))}\n")
         except Exception as error:
             if len(experiments) == 1:
                 raise
+            if is_of_an_extra(error):
+                console.print(f"  [yellow]left out[/yellow]: {escape(sentence_of(error))}\n")
+                left_out.append(experiment.name)
+                continue
             # The others are not to suffer; where it went wrong is for whoever mends it.
             traceback.print_exc()
             console.print(f"  [red]broken[/red]: {escape(sentence_of(error))}")
             broken.append(experiment.name)
-        else:
-            _say(result, console, folders[experiment.name])
-            results.append(result)
+            continue
+        _say(result, console, folders[experiment.name])
+        results.append(result)
     if len(experiments) > 1:
-        _sum_up(results, broken, console)
+        _sum_up(results, broken, left_out, console)
     return FAILED if broken or any(not claim["holds"] for result in results for claim in result["claims"]) else 0
 
 
@@ -112,8 +116,15 @@ def guarded(run: Callable[[], int]) -> int:
         print("stopped by Ctrl-C; what had finished is written", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and not is_of_an_extra(error):
+            raise
         print(f"experiments: {sentence_of(error)}", file=sys.stderr)
         return BAD_INPUT
+
+
+def is_of_an_extra(error: Exception) -> bool:
+    """Whether it says which extra is missing; one that Python itself raises has the name of a module."""
+    return isinstance(error, ModuleNotFoundError) and error.name is None
 
 
 def _say(result: dict[str, Any], console: Console, folder: Path) -> None:
@@ -135,7 +146,7 @@ def _say(result: dict[str, Any], console: Console, folder: Path) -> None:
     )
 
 
-def _sum_up(results: list[dict[str, Any]], broken: list[str], console: Console) -> None:
+def _sum_up(results: list[dict[str, Any]], broken: list[str], left_out: list[str], console: Console) -> None:
     """One line of all, and the claims that fail."""
     claims = [(result["name"], claim) for result in results for claim in result["claims"]]
     failed = [(name, claim) for name, claim in claims if not claim["holds"]]
@@ -151,5 +162,7 @@ def _sum_up(results: list[dict[str, Any]], broken: list[str], console: Console) 
             f"[red]✗[/red] {name}: {escape(claim['words'])}: {escape(claim['measured'])}; "
             f"expected {escape(claim['reference'])}"
         )
+    for name in left_out:
+        console.print(f"[yellow]–[/yellow] {name} was left out: it needs what is not installed")
     for name in broken:
         console.print(f"[red]✗[/red] {name} broke off")

@@ -82,9 +82,18 @@ def test_what_is_not_installed_is_left_out(monkeypatch, capsys, tmp_path, replac
 
     replaced(run=missing)
     assert typed(monkeypatch, "run", "perceptron", "data_pipeline", "--quick", "--out", tmp_path) == 0
-    assert "left out: reading ahead needs grain" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "left out: reading ahead needs grain" in said
+    assert "perceptron was left out" in said
     assert typed(monkeypatch, "run", "perceptron", "--quick", "--out", tmp_path) == 2
     assert "experiments: reading ahead needs grain" in capsys.readouterr().err
+
+    def misspelled(config, key):
+        import nunpy  # noqa: F401
+
+    replaced(run=misspelled)
+    assert typed(monkeypatch, "run", "perceptron", "data_pipeline", "--quick", "--out", tmp_path) == 1
+    assert "perceptron broke off" in capsys.readouterr().out
 
 
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):

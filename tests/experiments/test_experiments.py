@@ -118,6 +118,8 @@ BROKEN = [
     ("optimizer_paths", "momentum", nn.nesterov, {"C1"}),
     ("optimizer_paths", "adagrad", lambda rate, **_: SGD(0.3 * rate), {"C1", "A12"}),
     ("optax_and_pytorch", "momentum", nn.nesterov, {"X6"}),
+    ("optax_and_pytorch", "adagrad", lambda rate, **_: SGD(0.3 * rate), {"X6"}),
+    ("optax_and_pytorch", "adam", lambda rate, **_: SGD(0.3 * rate), {"X6"}),
     slow("weight_symmetry", "constant", lambda value: nn.normal(0.1), {"C3"}),
     slow("activation_histograms", "he", nn.xavier, {"C4"}),
     slow("weight_initialization", "he", lambda: nn.normal(0.01), {"C5"}),
