@@ -57,32 +57,9 @@ class Config:
 
 
 def run(config: Config, key: PRNGKeyArray) -> Outcomes:
-    """Pairs of paths `[1 + steps, 2]`: by equal formulas, by others of the same name, and by PyTorch."""
+    """Paths `[1 + steps, 2]`: ours and PyTorch's; in pairs those of equal formulas, and of others of one name."""
     lr = config
-    alike = {
-        "SGD": (nn.sgd(lr.sgd), optax.sgd(lr.sgd)),
-        "Momentum": (nn.momentum(lr.momentum), optax.sgd(lr.momentum, 0.9)),
-        "Nesterov": (nn.nesterov(lr.momentum), optax.sgd(lr.momentum, 0.9, nesterov=True)),
-        "AdaGrad, from h = 0 and without eps": (
-            nn.adagrad(lr.adagrad, eps=1e-20),
-            optax.adagrad(lr.adagrad, initial_accumulator_value=0.0, eps=0.0),
-        ),
-        "RMSprop, with the textbook's decay and eps beside the root": (
-            nn.rmsprop(lr.rmsprop),
-            optax.rmsprop(lr.rmsprop, decay=0.99, eps=1e-7, eps_in_sqrt=False),
-        ),
-        "Adam": (nn.adam(lr.adam), optax.adam(lr.adam)),
-        "a chain of optax.trace and nn.sgd, and nn.momentum": (
-            optax.chain(optax.trace(0.9), nn.sgd(lr.momentum)),
-            nn.momentum(lr.momentum),
-        ),
-    }
-    apart = {
-        "AdaGrad": (nn.adagrad(lr.adagrad), optax.adagrad(lr.adagrad)),
-        "RMSprop": (nn.rmsprop(lr.rmsprop), optax.rmsprop(lr.rmsprop)),
-        "Adam, with eps 0.1": (nn.adam(lr.adam, eps=0.1, eps_beside="v"), optax.adam(lr.adam, eps=0.1)),
-    }
-    as_pytorch = {
+    ours = {
         "SGD": nn.sgd(lr.sgd),
         "Momentum": nn.momentum(lr.momentum),
         "Nesterov": nn.nesterov(lr.momentum),
@@ -90,11 +67,34 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
         "RMSprop": nn.rmsprop(lr.rmsprop),
         "Adam": nn.adam(lr.adam),
     }
+    alike = {
+        "SGD": (ours["SGD"], optax.sgd(lr.sgd)),
+        "Momentum": (ours["Momentum"], optax.sgd(lr.momentum, 0.9)),
+        "Nesterov": (ours["Nesterov"], optax.sgd(lr.momentum, 0.9, nesterov=True)),
+        "AdaGrad, from h = 0 and without eps": (
+            nn.adagrad(lr.adagrad, eps=1e-20),
+            optax.adagrad(lr.adagrad, initial_accumulator_value=0.0, eps=0.0),
+        ),
+        "RMSprop, with the textbook's decay and eps beside the root": (
+            ours["RMSprop"],
+            optax.rmsprop(lr.rmsprop, decay=0.99, eps=1e-7, eps_in_sqrt=False),
+        ),
+        "Adam": (ours["Adam"], optax.adam(lr.adam)),
+        "a chain of optax.trace and nn.sgd, and nn.momentum": (
+            optax.chain(optax.trace(0.9), nn.sgd(lr.momentum)),
+            ours["Momentum"],
+        ),
+    }
+    apart = {
+        "AdaGrad": (ours["AdaGrad"], optax.adagrad(lr.adagrad)),
+        "RMSprop": (ours["RMSprop"], optax.rmsprop(lr.rmsprop)),
+        "Adam, with eps 0.1": (nn.adam(lr.adam, eps=0.1, eps_beside="v"), optax.adam(lr.adam, eps=0.1)),
+    }
 
     @jax.jit
     def paths(start: Array) -> Outcomes:
         is_optimizer = lambda node: isinstance(node, optax.GradientTransformation)  # noqa: E731
-        optimizers = {"alike": alike, "apart": apart, "as_pytorch": as_pytorch}
+        optimizers = {"ours": ours, "alike": alike, "apart": apart}
         return jax.tree.map(lambda one: path(one, start, config.steps), optimizers, is_leaf=is_optimizer)
 
     # optax lets dtypes meet that are not the same.
@@ -156,7 +156,7 @@ def claims(config: Config, outcomes: Outcomes) -> list[Claim]:
     found = [
         *(equal("X6", f"{name}: ours beside optax's", one, other, 1e-10, "optax")
           for name, (one, other) in outcomes["alike"].items()),
-        *(equal("X6", f"{name}: ours beside PyTorch's", outcomes["as_pytorch"][name], other, 1e-9, "PyTorch")
+        *(equal("X6", f"{name}: ours beside PyTorch's", outcomes["ours"][name], other, 1e-9, "PyTorch")
           for name, other in outcomes["pytorch"].items()),
     ]  # fmt: skip
     if is_the_books(config):
