@@ -54,6 +54,7 @@ from jaxnn.optimizers import momentum as momentum
 from jaxnn.optimizers import nesterov as nesterov
 from jaxnn.optimizers import rmsprop as rmsprop
 from jaxnn.optimizers import sgd as sgd
+from jaxnn.precision import mixed_precision as mixed_precision
 from jaxnn.random_search import SearchResult as SearchResult
 from jaxnn.random_search import random_search as random_search
 from jaxnn.search_space import SearchSpace as SearchSpace

@@ -41,6 +41,8 @@ class TrainConfig(ModelConfig):
     """Examples per step."""
     sampling: Annotated[str | None, of_the_model("NAME")] = None
     """How an epoch draws its examples: shuffle (each once), replacement (at random each step), in_order."""
+    compute_dtype: Annotated[str, tyro.conf.arg(metavar="NAME")] = "float32"
+    """What the network computes in, in training: float32, bfloat16 (its weights stay float32; pays on large GPUs)."""
     seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
     """Random seed; the same seed and settings give the same network."""
     devices: Annotated[str | None, tyro.conf.arg(metavar="all|INT", help_behavior_hint="(default: one)")] = None
@@ -144,6 +146,7 @@ def check_names(config: TrainConfig) -> None:
         "optimizer": OPTIMIZERS,
         "sampling": ("shuffle", "replacement", "in_order"),
         "schedule": SCHEDULES,
+        "compute_dtype": ("float32", "bfloat16"),
     }.items():
         value = getattr(config, name)
         if value is not None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding
+from jax.typing import DTypeLike
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxnn import hosts
@@ -26,6 +27,7 @@ from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, evaluate, mean
 from jaxnn.host_loop import EpochReport, HostLoop, Mark, OnDivergence, Plan, Reached, Waiting
 from jaxnn.interrupts import noted_interrupts, wait
 from jaxnn.layers import Layer, ModelState, Params
+from jaxnn.precision import check_compute_dtype, mixed_precision
 from jaxnn.programs import Arithmetic, Learned, compile_on_one, compile_split, draw_order
 from jaxnn.sampling import Sampling
 from jaxnn.sharding import number_of_parts
@@ -79,6 +81,7 @@ def train(
     sampling: Sampling = "shuffle",
     preprocess: Preprocess | None = None,
     augment: Augment | None = None,
+    compute_dtype: DTypeLike | None = None,
     batch_sharding: NamedSharding | None = None,
     report: Callable[[EpochReport], None] | None = None,
     checkpoints: Checkpoints | None = None,
@@ -139,6 +142,7 @@ def train(
     2 None
     """
     _check_options(checkpoints, on_divergence, report, debug_nans, warn)
+    model = model if compute_dtype is None else mixed_precision(model, compute_dtype)
     if isinstance(train, Stream):
         check_batch_size(batch_size, len(train))
     train_sample = sample(train, batch_size)
@@ -242,6 +246,7 @@ def train(
         if checkpoints is not None:
             run = _what_began(train, examples, batch_size, sampling, key, data_key)
             run |= {"metrics": ", ".join(metrics), "digest of the validation data": _digest_of(validation)}
+            run["compute_dtype"] = None if compute_dtype is None else str(check_compute_dtype(compute_dtype))
             keeper = opened.enter_context(Keeper(checkpoints, warn).opened())
             like = jax.eval_shape(functools.partial(init_state, model, optimizer, train_sample[0].shape[1:]), key)
             restored = keeper.restore(like, run, finite=on_divergence != "ignore")

@@ -22,6 +22,7 @@ from jaxnn.evaluation import Examples, evaluate
 from jaxnn.losses import l2_penalty
 from jaxnn.objective import Objective, choose_objective
 from jaxnn.plotting import plot_search, save_figure
+from jaxnn.precision import mixed_precision
 from jaxnn.presets import build_model
 from jaxnn.progress import format_seconds
 from jaxnn.random_search import SearchResult, random_search
@@ -137,7 +138,8 @@ def _stage(
 
     def stage(settings: dict[str, Any], key: PRNGKeyArray, state: Any) -> tuple[Any, dict[str, Array]]:
         trial = resolve_trial(config, settings, len(train[0]))
-        model, optimizer = build_model(trial, about.outputs), build_optimizer(trial, len(train[0]))
+        model = mixed_precision(build_model(trial, about.outputs), config.compute_dtype)
+        optimizer = build_optimizer(trial, len(train[0]))
         decay = cast(Scalar, trial.weight_decay)
         has_penalty = not decouples(trial) and not (is_concrete(decay) and decay == 0)
 

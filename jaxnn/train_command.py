@@ -208,6 +208,7 @@ def _train(
                 penalty=_penalty(settings),
                 sampling=cast(Sampling, settings.sampling),
                 preprocess=trained.scale,
+                compute_dtype=settings.compute_dtype,
                 batch_sharding=batch_sharding,
                 report=report,
                 checkpoints=Checkpoints(

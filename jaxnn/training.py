@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxnn._checks import (
@@ -28,6 +29,7 @@ from jaxnn._run_checks import check_arguments, check_optimizer, check_step
 from jaxnn.evaluation import Examples, Loss, Metrics, Preprocess, check_model, mean_of_batch, measure
 from jaxnn.layers import Layer, ModelState, Params, Shape
 from jaxnn.metrics import accuracy
+from jaxnn.precision import mixed_precision
 from jaxnn.sampling import Sampling, epoch_indices
 from jaxnn.sharding import check_batch_sharding, constrain_batch, constrain_whole
 
@@ -272,6 +274,7 @@ def fit(
     sampling: Sampling = "shuffle",
     preprocess: Preprocess | None = None,
     augment: Augment | None = None,
+    compute_dtype: DTypeLike | None = None,
     batch_sharding: NamedSharding | None = None,
 ) -> FitResult:
     """Train a model: a pure function of key, data and hyperparameters, for `jax.jit` and `jax.vmap` to go around.
@@ -294,6 +297,8 @@ def fit(
         sampling: "shuffle", "replacement" or "in_order"; see `train_epoch`.
         preprocess: `x -> x` inside the step, so that pixels can stay uint8 in memory.
         augment: `(key, x) -> x` inside the step, in training only.
+        compute_dtype: what the model computes in, `jnp.bfloat16` for mixed precision: parameters, the optimizer's
+            state and the loss stay float32; see `mixed_precision`. None is the dtype of the parameters.
         batch_sharding: how each mini-batch is laid out over devices, such as `data_parallel()`; None leaves that to
             where the data lies.
 
@@ -311,6 +316,7 @@ def fit(
     >>> print(bool(result.history.validation["accuracy"][-1] > 0.85))
     True
     """
+    model = model if compute_dtype is None else mixed_precision(model, compute_dtype)
     metrics = check_run(
         model,
         loss,

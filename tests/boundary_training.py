@@ -56,6 +56,16 @@ def not_a_key(call, name="key"):
     ]
 
 
+def not_a_compute_dtype(call):
+    return [
+        (lambda: call("narrow"), "compute_dtype must be a dtype such as jnp.bfloat16; got 'narrow'"),
+        (lambda: call(X), "compute_dtype must be a dtype such as jnp.bfloat16; got an array"),
+        (lambda: call(np.float64), "compute_dtype must be bfloat16 or float32; got float64"),
+        (lambda: call("int8"), "compute_dtype must be bfloat16 or float32; got int8"),
+        (lambda: call(np.float16), "compute_dtype float16 would need its loss scaled, or small gradients are 0; use bfloat16"),
+    ]  # fmt: skip
+
+
 def evaluate(model=NEVER, params=PARAMS, model_state=None, data=DATA, metrics=None, **settings):
     return nn.evaluate(model, params, {} if model_state is None else model_state, data, metrics, **settings)
 
@@ -210,6 +220,7 @@ def settings_of_a_whole_run(call):
         (lambda: call(metrics=[nn.accuracy]), "metrics must be a dict such as {'accuracy': accuracy}; got list"),
         (lambda: call(metrics={"hits": 3}), "metric 'hits' must be a function (outputs, targets) -> scalar; got int 3"),
         (lambda: call(metrics={"loss": never}), "a metric cannot be called 'loss'"),
+        *not_a_compute_dtype(lambda dtype: call(compute_dtype=dtype)),
     ]
 
 
@@ -268,6 +279,12 @@ TRAINING = {
         # Wait for a check in runner.py:
         (lambda: whole_run(runner.train)(report="print"), "report must be a function (epoch) -> None; got str 'print'"),
         (lambda: whole_run(runner.train)(debug_nans=1), "debug_nans must be True or False; got 1"),
+    ],
+    "mixed_precision": [
+        *not_a_compute_dtype(lambda dtype: nn.mixed_precision(NEVER, dtype)),
+        (lambda: nn.mixed_precision(nn.relu), "model must be a Layer, such as mlp([100], outputs=10); got function"),
+        (lambda: nn.mixed_precision(NEVER).apply({}, {}, "a"), "x must be an array; got str"),
+        (lambda: nn.mixed_precision(NEVER).apply(None, {}, X), "params must be a dict; got None"),
     ],
     "init_state": [
         *not_a_key(lambda key: init_state(key=key)),

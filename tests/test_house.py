@@ -33,6 +33,7 @@ FLOORS = [
         "sharding",
         "models",
         "evaluation",
+        "precision",
         "_run_checks",
         "training",
         "_columns",
