@@ -45,6 +45,8 @@ class CheckGradientsConfig(ModelConfig):
     """Check every entry of every leaf."""
     seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
     """Random seed of the initial weights, dropout, the sample and the directions."""
+    json: bool = False
+    """Print it in JSON, for a program."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -79,6 +81,9 @@ def run(config: CheckGradientsConfig, console: Console) -> bool:
     console.print(f"model   {config.model}: {entries:,} parameters, initial weights of seed {config.seed}")
     sample = None if config.every_entry else config.sample
     report = check_gradients(loss, params, model_state, x, y, sample=sample, seed=config.seed)
+    if config.json:
+        print(report.to_json())
+        return report.ok
     console.print(str(report))
     console.print(_cost(loss, params, model_state, x, y))
     return report.ok

@@ -1,6 +1,7 @@
 """The `jaxnn` command."""
 
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -8,8 +9,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,20 +20,35 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxnn import check_command, data_command, diff_command, export_command, hosts, search_command, train_command
+from jaxnn import (
+    check_command,
+    completion_command,
+    data,
+    data_command,
+    diff_command,
+    doctor_command,
+    export_command,
+    hosts,
+    search_command,
+    train_command,
+)
 from jaxnn._checks import check_choice
 from jaxnn.check_command import CheckGradientsConfig
+from jaxnn.compilation_cache import cache_folder, keep_compiled
+from jaxnn.completion_command import CompletionConfig
+from jaxnn.config import OPTIMIZERS, TrainConfig
 from jaxnn.data_command import DataConfig
 from jaxnn.diff_command import DiffConfig
+from jaxnn.doctor_command import DoctorConfig
 from jaxnn.export_command import ExportConfig
 from jaxnn.interrupts import Terminated, terminate
 from jaxnn.presets import PRESETS
 from jaxnn.run_folder import read_config
 from jaxnn.search_options import SearchConfig
-from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, TERMINATED, complain, sentence_of
+from jaxnn.terminal import BAD_INPUT, FAILED, INTERRUPTED, TERMINATED, complain, print_json, sentence_of
 from jaxnn.train_options import TrainOptions, earlier, options_of
 from jaxnn.trained_commands import EvaluateConfig, PredictConfig, run_evaluate, run_predict
-from jaxnn.versions import available_cores
+from jaxnn.versions import available_cores, describe_devices, versions
 
 __all__ = ["main"]
 
@@ -39,6 +57,8 @@ __all__ = ["main"]
 class ModelsConfig:
     """List the networks that jaxnn train knows, with the settings each one starts from."""
 
+    json: bool = False
+    """Print it in JSON, for a program."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -53,19 +73,29 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "models": ModelsConfig,
     "data": DataConfig,
     "check-gradients": CheckGradientsConfig,
+    "doctor": DoctorConfig,
+    "completion": CompletionConfig,
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, compiled: Path | None = None) -> int:
     """Run the command and return its exit status.
 
     0: done · 1: the run failed · 2: bad usage or bad input · 130: Ctrl-C · 143: SIGTERM. Errors are one line on stderr.
+    Programs are kept compiled in the folder `compiled`, if there is one.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
     debug = "--debug" in arguments
     try:
+        if arguments == ["--version"]:
+            return _version()
         config = _parse(arguments)
+        # Half of what several processes compile is for devices of others.
+        is_alone = not isinstance(config, TrainConfig) or not (config.no_compilation_cache or config.coordinator)
+        if compiled is not None and is_alone:
+            keep_compiled(compiled)
+        # What a program reads is alone on stdout.
+        console = Console(stderr=getattr(config, "json", False), highlight=False, soft_wrap=True, markup=False)
         try:
             return _run(config, console)
         except BaseException:
@@ -101,7 +131,7 @@ def entry() -> None:
     jax.config.update("jax_num_cpu_devices", available_cores())
     sys.unraisablehook = _hear_lost_interrupts
     signal.signal(signal.SIGTERM, terminate)
-    status = main()
+    status = main(compiled=cache_folder())
     try:
         hosts.leave(failed=status != 0)
     except KeyboardInterrupt:
@@ -155,13 +185,27 @@ def _parse(arguments: list[str]) -> Any:
 
 
 def _one_line(box: str) -> str:
-    """The sentence in the box that the parser draws around its complaint."""
-    rows = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    rules = [number for number, row in enumerate(rows) if set(row) == {"─"}]
-    sentence = " ".join(rows[: rules[0]] if rules else rows).strip()
+    """The sentence in the box that the parser draws around its complaint, with lines or, for ASCII, with dashes."""
+    rows = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]  # the first is a title
+    text = "\n".join("" if set(row) <= {"─", "-"} else row for row in rows)
+    sentence = " ".join(text.strip().split("\n\n")[0].split("\n"))
     sentence = sentence.split(" Got errors:")[0].replace("{None}|", "").rstrip(".")
     meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(rows))
-    return f"{sentence}; did you mean {meant[1]}?" if meant else sentence
+    stray = re.fullmatch(r"Unrecognized options: (\S+)", sentence)
+    nearest = meant[1] if meant else _flag_for(stray[1]) if stray else None
+    return f"{sentence}; did you mean {nearest}?" if nearest else sentence
+
+
+def _flag_for(word: str) -> str | None:
+    """The option that a stray word is a value of, or is near to."""
+    if word in PRESETS:
+        return f"--model {word}"
+    if data.by_name(word) is not None or Path(word).exists():
+        return f"--dataset {word}"
+    if word in OPTIMIZERS:
+        return f"--optimizer {word}"
+    near = difflib.get_close_matches(word, ["--version", "--help"], n=1)
+    return near[0] if near else None
 
 
 def _run(config: Any, console: Console) -> int:
@@ -179,15 +223,30 @@ def _run(config: Any, console: Console) -> int:
         case DiffConfig():
             return diff_command.run(config, console)
         case ModelsConfig():
-            return _models()
+            return _models(config.json)
         case DataConfig():
             return data_command.run(config, console)
         case CheckGradientsConfig():
             return 0 if check_command.run(config, console) else FAILED
+        case DoctorConfig():
+            return doctor_command.run(config, console)
+        case CompletionConfig():
+            return completion_command.run(config, COMMANDS)
     raise AssertionError(config)
 
 
-def _models() -> int:
+def _version() -> int:
+    """Print what a report of a fault should begin with."""
+    kinds = Counter(describe_devices())
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    print("devices " + ", ".join(f"{count} of {kind}" for kind, count in kinds.items()))
+    return 0
+
+
+def _models(is_json: bool) -> int:
+    if is_json:
+        print_json({name: {n: v for n, v in vars(preset).items() if n != "build"} for name, preset in PRESETS.items()})
+        return 0
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "what it is", "starts from"):
         table.add_column(heading)

@@ -58,12 +58,16 @@ class TrainConfig(ModelConfig):
     """Which of them this one is, from 0."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a new one in runs/)")] = None
     """Folder for the run, which must not exist yet."""
+    json: bool = False
+    """Print the outcome in JSON, for a program; all else goes to stderr."""
+    no_compilation_cache: bool = False
+    """Compile everything anew, and keep none of it (JAX_ENABLE_COMPILATION_CACHE=false does so for all commands)."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
 
-# Where a run computes: no matter to the network, and not kept.
-PLACE = ("devices", "coordinator", "processes", "process_id")
+# Where a run computes, and how it is told: no matter to the network, and not kept.
+PLACE = ("devices", "coordinator", "processes", "process_id", "json", "no_compilation_cache")
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": optimizers.sgd,

@@ -13,7 +13,7 @@ from jaxnn import data
 from jaxnn.data._files import printable
 from jaxnn.data_options import DivisionOptions, check_options, load_data
 from jaxnn.plotting import save_figure
-from jaxnn.terminal import FAILED
+from jaxnn.terminal import FAILED, print_json
 
 __all__ = ["DataConfig", "run"]
 
@@ -41,8 +41,8 @@ class DataConfig(DivisionOptions):
         Path | None, tyro.conf.arg(metavar="PNG", help_behavior_hint="(default: the data's name, in this folder)")
     ] = None
     """Picture file for the samples that show draws."""
-    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """File for the report of check, in JSON."""
+    json: bool = False
+    """Print the list, or the report of check, in JSON, for a program."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -53,12 +53,11 @@ def run(config: DataConfig, console: Console) -> int:
         raise ValueError(f"list takes no name; got {config.name!r} (jaxnn data show {config.name}?)")
     _refuse_idle_options(config)
     if config.action == "list":
-        return _list(config.data_dir, console)
+        return _print_facts(config.data_dir) if config.json else _list(config.data_dir, console)
     if config.name is None:
         raise ValueError(f"name the data set: jaxnn data {config.action} digits")
-    for path in (config.out, config.json):
-        if path is not None and (path.exists() or not path.absolute().parent.is_dir()):
-            raise ValueError(f"{path} must be a new file in a folder that is there")
+    if config.out is not None and (config.out.exists() or not config.out.absolute().parent.is_dir()):
+        raise ValueError(f"{config.out} must be a new file in a folder that is there")
     if config.out is not None and config.out.suffix.lower() != ".png":
         raise ValueError(f"--out is a PNG file, whose name ends in .png; got {config.out}")
     check_options(config)
@@ -76,10 +75,30 @@ def _refuse_idle_options(config: DataConfig) -> None:
     """Refuse what would be ignored in silence."""
     of_all = {"action", "name", "data_dir", "debug"}
     of_division = {field.name for field in fields(DivisionOptions)}
-    used = {"show": of_division | {"out"}, "check": of_division | {"json"}}.get(config.action, set()) | of_all
+    of_action = {"list": {"json"}, "show": of_division | {"out"}, "check": of_division | {"json"}}
+    used = of_action.get(config.action, set()) | of_all
     for field in fields(DataConfig):
         if field.name not in used and getattr(config, field.name) != field.default:
             raise ValueError(f"--{field.name.replace('_', '-')} is no setting of jaxnn data {config.action}")
+
+
+def _print_facts(data_dir: Path | None) -> int:
+    """The list, for a program."""
+    print_json(
+        [
+            {
+                "name": source.name,
+                "title": source.about.title,
+                "classes": source.about.classes,
+                "targets": source.about.targets,
+                "shape": source.about.shape,
+                "built_in": not source.files,
+                "folder": data.where(source, data_dir),
+            }
+            for source in data.sources()
+        ]
+    )
+    return 0
 
 
 def _list(data_dir: Path | None, console: Console) -> int:
@@ -134,9 +153,7 @@ def _new_file(name: str) -> Path:
 def _check(name: str, config: DataConfig, console: Console) -> int:
     splits, about = load_data(name, config)
     report = data.validate(splits, classes=about.classes or None, columns=about.columns)
-    console.print(str(report))
-    if config.json is not None:
-        config.json.write_text(report.to_json() + "\n")
+    print(report.to_json()) if config.json else console.print(str(report))
     return 0 if report.ok else FAILED
 
 

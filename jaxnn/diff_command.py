@@ -13,6 +13,7 @@ from jaxnn._tensors import Tensors
 from jaxnn.checkpoint import read_history
 from jaxnn.checkpoint_folder import checkpoints_in
 from jaxnn.run_folder import CHECKPOINTS, RunConfig, read_config, settings_of
+from jaxnn.terminal import FAILED, print_json
 from jaxnn.training import History
 
 __all__ = ["DiffConfig", "run"]
@@ -27,6 +28,8 @@ class DiffConfig:
 
     runs: tyro.conf.Positional[Annotated[tuple[Path, Path], tyro.conf.arg(metavar="RUN RUN")]]
     """Folders of runs that jaxnn train made."""
+    json: bool = False
+    """Print it in JSON, for a program."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -41,16 +44,30 @@ class _Run(NamedTuple):
 def run(config: DiffConfig, console: Console) -> int:
     """Print where they part, and return the exit status."""
     one, other = (_read(folder) for folder in config.runs)
-    names = [str(folder) for folder in config.runs]
-    for what in _other_settings(one, other):
-        console.print(what)
+    settings = _other_settings(one, other)
+    verdict = _compare(one, other, [str(folder) for folder in config.runs])
+    if config.json:
+        print_json({"same": verdict.same, "steps": verdict.steps, "sentence": verdict.sentence, "settings": settings})
+    else:
+        for name, values in settings.items():
+            console.print(f"{name}: {' | '.join(map(str, values))}")
+        console.print(verdict.sentence)
+    return 0 if verdict.same else FAILED
+
+
+class _Verdict(NamedTuple):
+    same: bool
+    steps: int  # that both have taken alike
+    sentence: str
+
+
+def _compare(one: _Run, other: _Run, names: list[str]) -> _Verdict:
     steps = min(len(one.history.loss), len(other.history.loss))
     parted = _first_difference(one.history.loss[:steps], other.history.loss[:steps])
     if parted is not None:
         epoch, step = parted // one.about["steps"] + 1, parted + 1
         losses = [float(run.history.loss[parted]) for run in (one, other)]
-        console.print(f"part at step {step} (epoch {epoch}): {_two(names, 'loss', losses)}")
-        return 1
+        return _Verdict(False, parted, f"part at step {step} (epoch {epoch}): {_two(names, 'loss', losses)}")
     for part in ("train", "validation"):
         ours, theirs = (getattr(run.history, part) for run in (one, other))
         for metric in sorted(ours.keys() & theirs.keys()):
@@ -58,19 +75,17 @@ def run(config: DiffConfig, console: Console) -> int:
             parted = _first_difference(ours[metric][:epochs], theirs[metric][:epochs])
             if parted is not None:
                 figures = [float(values[metric][parted]) for values in (ours, theirs)]
-                console.print(f"part after epoch {parted + 1}: {_two(names, f'{part} {metric}', figures)}")
-                return 1
+                said = f"part after epoch {parted + 1}: {_two(names, f'{part} {metric}', figures)}"
+                return _Verdict(False, steps, said)
     if len(one.history.loss) != len(other.history.loss):
         counts = [len(run.history.loss) for run in (one, other)]
-        console.print(f"the same in the first {steps} steps, to the bit; {_two(names, 'steps', counts)}")
-        return 0
+        return _Verdict(True, steps, f"the same in the first {steps} steps, to the bit; {_two(names, 'steps', counts)}")
     for name in sorted(one.tensors.keys() | other.tensors.keys()):
         ours, theirs = one.tensors.get(name), other.tensors.get(name)
         if ours is None or theirs is None or ours.tobytes() != theirs.tobytes() or ours.shape != theirs.shape:
-            console.print(f"the same losses in all {steps} steps, and part in {name}")
-            return 1
-    console.print(f"the same in all {steps} steps, to the bit: losses, figures, parameters, optimizer state")
-    return 0
+            return _Verdict(False, steps, f"the same losses in all {steps} steps, and part in {name}")
+    of_all = "losses, figures, parameters, optimizer state"
+    return _Verdict(True, steps, f"the same in all {steps} steps, to the bit: {of_all}")
 
 
 def _read(folder: Path) -> _Run:
@@ -82,8 +97,8 @@ def _read(folder: Path) -> _Run:
     return _Run(config, history, tensors, about)
 
 
-def _other_settings(one: _Run, other: _Run) -> list[str]:
-    """Which settings, versions or devices differ, a line each."""
+def _other_settings(one: _Run, other: _Run) -> dict[str, tuple[Any, Any]]:
+    """The settings, versions or devices that differ, with both values."""
     ours, theirs = (
         {
             **settings_of(run.config.config),
@@ -95,7 +110,8 @@ def _other_settings(one: _Run, other: _Run) -> list[str]:
         for run in (one, other)
     )
     names = [name for name in dict.fromkeys(itertools.chain(ours, theirs)) if name not in ("out", "data_dir")]
-    return [f"{name}: {ours.get(name)} | {theirs.get(name)}" for name in names if ours.get(name) != theirs.get(name)]
+    both = {name: (ours.get(name), theirs.get(name)) for name in names}
+    return {name: values for name, values in both.items() if values[0] != values[1]}
 
 
 def _first_difference(ours: Any, theirs: Any) -> int | None:

@@ -30,7 +30,7 @@ from jaxnn.run_folder import create, data_digest, settings_of, write_json
 from jaxnn.run_report import describe_targets
 from jaxnn.sampling import Sampling
 from jaxnn.search_options import SearchConfig, check_search, resolve_search, resolve_trial
-from jaxnn.terminal import FAILED, INTERRUPTED, complain
+from jaxnn.terminal import FAILED, INTERRUPTED, complain, print_json
 from jaxnn.train_command import check_alike, check_data, devices_of, join
 from jaxnn.training import init_state, train_epoch
 
@@ -107,6 +107,10 @@ def run(config: SearchConfig, console: Console) -> int:
     )
     console.print(f"saved   {printable(final)}: every trial (trials.csv), search.png, summary.txt, config.json")
     console.print(f"next    {printable(_next_command(given, result))}")
+    if config.json:
+        best = {"settings": result.best.config, metric: result.best.value}
+        trained = int(trials.finished.sum())
+        print_json({"folder": final, "trials": trained, "best": best, "next": _next_command(given, result)})
     if result.interrupted:
         lost = hosts.lost()
         why = "stopped by Ctrl-C" if lost is None else f"{lost}; stopped"

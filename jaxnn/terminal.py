@@ -1,13 +1,17 @@
 """What the command says when something is wrong, and the exit statuses that go with it."""
 
+import json
+import math
 import re
 import sys
+from pathlib import Path
+from typing import Any
 
 from jax.errors import JaxRuntimeError
 
 from jaxnn.data._files import printable
 
-__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "TERMINATED", "complain", "sentence_of"]
+__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "TERMINATED", "complain", "print_json", "sentence_of"]
 
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
@@ -30,3 +34,30 @@ def sentence_of(error: BaseException) -> str:
 def complain(sentence: str) -> None:
     """One line on stderr, whatever is in it."""
     print(f"jaxnn: {printable(sentence.strip())}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print what a program may read: JSON on stdout. What is no number there is null.
+
+    >>> print_json({"accuracy": 0.5, "error": float("nan"), "classes": ("a", "b")})
+    {
+      "accuracy": 0.5,
+      "error": null,
+      "classes": [
+        "a",
+        "b"
+      ]
+    }
+    """
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    value = value.item() if hasattr(value, "item") else value  # NumPy's and JAX's numbers
+    return None if isinstance(value, float) and not math.isfinite(value) else value

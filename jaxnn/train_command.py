@@ -51,7 +51,7 @@ from jaxnn.run_report import (
 )
 from jaxnn.sampling import Sampling
 from jaxnn.sharding import data_parallel, number_of_parts
-from jaxnn.terminal import FAILED, INTERRUPTED, TERMINATED, complain, sentence_of
+from jaxnn.terminal import FAILED, INTERRUPTED, TERMINATED, complain, print_json, sentence_of
 from jaxnn.train_options import KEPT, TrainOptions, check_options, earlier, goes_on_with
 from jaxnn.trained import Trained, measure
 from jaxnn.training import Penalty
@@ -255,6 +255,8 @@ def _train(
             remedy = "nothing is saved" if result.saved_step is None else f"{go_on} writes what is missing"
             complain(f"{what}: cannot be written ({error.strerror or error}); {remedy}")
             return FAILED
+    if config.json:
+        print_json({"run": final, "interrupted": result.interrupted, **read_config(final).facts})
     if result.interrupted:
         why = f"{result.interrupted}; stopped" if lost else f"stopped by {result.interrupted}"
         complain(

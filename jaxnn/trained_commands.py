@@ -16,7 +16,8 @@ from jaxnn.data.images import read_image, to_example
 from jaxnn.data.tables import read_csv_features
 from jaxnn.data_options import load_data
 from jaxnn.run_folder import data_digest
-from jaxnn.trained import Trained, load_trained, measure
+from jaxnn.terminal import print_json
+from jaxnn.trained import load_trained, measure
 
 __all__ = ["EvaluateConfig", "PredictConfig", "run_evaluate", "run_predict"]
 
@@ -36,6 +37,8 @@ class EvaluateConfig:
     at: Literal["end", "last", "best"] = "end"
     """The network as it was at the end of the run; at its last checkpoint; at that of its best epoch, on validation
     data."""
+    json: bool = False
+    """Print it in JSON, for a program."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -52,6 +55,8 @@ class PredictConfig:
     at: Literal["end", "last", "best"] = "end"
     """The network as it was at the end of the run; at its last checkpoint; at that of its best epoch, on validation
     data."""
+    json: bool = False
+    """Print it in JSON, for a program."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -74,6 +79,10 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> int:
     words = trained.objective.metric_name.replace("_", " ")
     what = "images" if trained.about.brightest else "examples"
     figure = measure(trained, part)
+    if config.json:
+        about = {"run": config.run, "dataset": settings.dataset, "split": config.split, "at": config.at}
+        print_json({**about, "examples": len(part.x), "metric": trained.objective.metric_name, "value": figure})
+        return 0
     console.print(f"{config.split} {words}: {figure:.4f} on {len(part.x):,} {what} of {trained.about.name}")
     return 0
 
@@ -99,21 +108,27 @@ def run_predict(config: PredictConfig, console: Console) -> int:
         )
     inputs = x if trained.scale is None else trained.scale(x)
     outputs, _ = trained.model.apply(trained.params, trained.model_state, inputs)
-    for name, answer in zip(names, _answers(trained, np.asarray(outputs)), strict=True):
-        console.print(f"{name}: {answer}")
+    of_names = trained.about.targets or trained.about.classes
+    rows = softmax(jnp.asarray(outputs)) if trained.targets is None else trained.targets.inverse(outputs)
+    answers = [dict(zip(of_names, row.tolist(), strict=True)) for row in np.asarray(rows)]
+    if config.json:
+        kind = "probabilities" if trained.targets is None else "values"
+        print_json([{"example": name, kind: answer} for name, answer in zip(names, answers, strict=True)])
+        return 0
+    in_words = _named if trained.targets is None else _valued
+    for name, answer in zip(names, answers, strict=True):
+        console.print(f"{name}: {in_words(answer)}")
     return 0
 
 
-def _answers(trained: Trained, outputs: np.ndarray) -> list[str]:
-    if trained.targets is not None:
-        pairs = [zip(trained.about.targets, row, strict=True) for row in np.asarray(trained.targets.inverse(outputs))]
-        return ["  ".join(f"{target} {value:.6g}" for target, value in pair) for pair in pairs]
-    answers = []
-    for probabilities in np.asarray(softmax(jnp.asarray(outputs))):
-        order = np.argsort(-probabilities)
-        figures = "  ".join(f"{trained.about.classes[k]} {probabilities[k]:.3f}" for k in order[:10])
-        answers.append(f"{trained.about.classes[order[0]]}   {figures}")
-    return answers
+def _valued(values: dict[str, float]) -> str:
+    return "  ".join(f"{target} {value:.6g}" for target, value in values.items())
+
+
+def _named(probabilities: dict[str, float]) -> str:
+    """The likeliest class, and the ten likeliest ones' probabilities."""
+    order = sorted(probabilities, key=lambda name: -probabilities[name])
+    return f"{order[0]}   " + "  ".join(f"{name} {probabilities[name]:.3f}" for name in order[:10])
 
 
 def _read_picture(path: Path, about: Description) -> np.ndarray:

@@ -3,9 +3,13 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 import warnings
+from importlib import metadata
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,6 +76,96 @@ def test_evaluate_measures_the_same(trained, capsys):
         said = capsys.readouterr().out
         accuracy = said.split(f"{split} accuracy: ")[1].split()[0]
         assert f"{split} accuracy: {accuracy}" in summary
+
+
+def test_what_a_program_reads(trained, tmp_path, capsys, digits):
+    """JSON alone on stdout, with the figures of what a person reads."""
+
+    def answer(*arguments, status=0):
+        assert cli.main([*arguments, "--json"]) == status
+        heard = capsys.readouterr()
+        return json.loads(heard.out), heard.err
+
+    train, said = answer("train", *QUICK, "--out", "run")
+    shown = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert train["run"] == "run" and train["interrupted"] is None
+    assert train["test_accuracy"] == shown["test_accuracy"] and f"{train['test_accuracy']:.4f}" in said
+    assert "json" not in shown["config"]
+    measured, _ = answer("evaluate", str(trained), "--split", "validation")
+    assert (measured["metric"], measured["split"], measured["examples"]) == ("accuracy", "validation", 180)
+    assert cli.main(["evaluate", str(trained), "--split", "validation"]) == 0
+    assert f"{measured['value']:.4f} on 180" in capsys.readouterr().out
+    Image.fromarray(np.kron(digits.test.x[0, :, :, 0] * 15, np.ones((4, 4))).astype(np.uint8)).save("digit.png")
+    (predicted,), _ = answer("predict", str(trained), "digit.png")
+    assert predicted["example"] == "digit.png" and len(predicted["probabilities"]) == 10
+    np.testing.assert_allclose(sum(predicted["probabilities"].values()), 1, rtol=1e-5)
+    assert max(predicted["probabilities"], key=predicted["probabilities"].get) == str(digits.test.y[0])
+    compared, _ = answer("diff", str(trained), "run", status=1)
+    assert compared["same"] is False and compared["settings"]["hidden_sizes"] == [[200, 100], [16]]
+    assert answer("diff", "run", "run")[0]["same"] is True
+    assert answer("models")[0]["mlp"]["settings"]["activation"] == "relu"
+    listed = {source["name"]: source for source in answer("data", "list")[0]}
+    assert listed["digits"]["built_in"] and listed["mnist"]["shape"] == [28, 28, 1]
+    checked, _ = answer("check-gradients", "--hidden-sizes", "4", "--sample", "5", "--batch-norm", "False")
+    assert checked["ok"] and {leaf["name"] for leaf in checked["leaves"]} >= {"dense1/W", "dense2/b"}
+
+
+def test_a_search_for_a_program(capsys):
+    assert (
+        cli.main(
+            [
+                "search",
+                "--trials",
+                "3",
+                "--rounds",
+                "1",
+                "--epochs",
+                "2",
+                "--hidden-sizes",
+                "8",
+                "--out",
+                "found",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    heard = capsys.readouterr()
+    found = json.loads(heard.out)
+    assert found["folder"] == "found" and found["trials"] == 3
+    assert found["next"].startswith("jaxnn train --hidden-sizes 8 --learning-rate ")
+    assert f"{found['best']['validation_accuracy']:.4f}" in heard.err
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["train", "--modl", "mlp"]])
+def test_colours_and_boxes_are_for_terminals_alone(arguments):
+    """In a process of its own, whose output is a pipe."""
+    said = subprocess.run([sys.executable, "-m", "jaxnn.cli", *arguments], capture_output=True, check=False)
+    assert b"\x1b" not in said.stdout + said.stderr
+
+
+def test_version_names_versions_and_devices(capsys):
+    assert cli.main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert f"jaxnn {metadata.version('jaxnn')}, jax {jax.__version__}, " in said
+    assert f"devices {jax.device_count()} of cpu" in said or "gpu" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        ("--versoin", "--version"),
+        ("train mlp", "--model mlp"),
+        ("train digits", "--dataset digits"),
+        ("train adam", "--optimizer adam"),
+        ("train --lerning-rate 3", "--learning-rate"),
+        ("docter", "doctor"),
+        ("completion bahs", "bash"),
+        ("evaluate run --split tset", "test"),
+    ],
+)
+def test_errors_name_what_was_meant(arguments, nearest, capsys):
+    assert nearest in refused(arguments.split(), capsys)
 
 
 def test_predict_reads_pictures_of_digits(trained, tmp_path, capsys, digits):

@@ -184,9 +184,10 @@ def test_data_list_show_check_download(tmp_path, capsys):
         assert min(drawn.size) > 200
     assert cli.main(["data", "show", "sky"]) == 0
     assert "sky-2.png" in capsys.readouterr().out, "nothing is overwritten"
-    assert cli.main(["data", "check", "sky", "--json", "report.json"]) == 0
+    assert cli.main(["data", "check", "sky"]) == 0
     said = capsys.readouterr().out
-    report = nn.data.DataReport.from_json((tmp_path / "report.json").read_text())
+    assert cli.main(["data", "check", "sky", "--json"]) == 0
+    report = nn.data.DataReport.from_json(capsys.readouterr().out)
     assert str(report) == said.rstrip("\n")
     assert report == nn.data.validate(nn.data.load("sky"), classes=["moon", "sun"])
     np.savez("bad.npz", x=np.zeros((20, 3), np.float32), y=np.arange(20) % 2)
@@ -207,7 +208,8 @@ def test_data_list_show_check_download(tmp_path, capsys):
         ("data show digits --out .", ". must be a new file in a folder that is there"),
         ("data show digits --out a.abc", "--out is a PNG file, whose name ends in .png; got a.abc"),
         ("data show digits --out a.pdf", "--out is a PNG file, whose name ends in .png; got a.pdf"),
-        ("data check digits --json no/where", "must be a new file in a folder that is there"),
+        ("data show digits --out no/where.png", "must be a new file in a folder that is there"),
+        ("data show digits --json", "--json is no setting of jaxnn data show"),
         ("data download sky", "unknown data set 'sky'"),
         ("data look digits", "look"),
     ],

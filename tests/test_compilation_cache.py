@@ -1,0 +1,138 @@
+"""Compiled programs that are kept: the second run takes them, and nothing that happens to them changes a number."""
+
+import os
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from safetensors.numpy import load_file
+
+from jaxnn import cli
+from jaxnn.compilation_cache import keep_compiled, total_bytes
+
+SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+QUICK = ["train", "--hidden-sizes", "8", "--batch-norm", "False", "--dropout", "0", "--epochs", "1"]
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {name: jax.config.values[name] for name in SETTINGS}
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def hits():
+    """How many programs were taken from the cache."""
+    counted = []
+
+    def count(event, **_):
+        if event == "/jax/compilation_cache/cache_hits":
+            counted.append(event)
+
+    jax.monitoring.register_event_listener(count)
+    yield counted
+    jax.monitoring.unregister_event_listener(count)
+
+
+def forget(folder):
+    """As a new process begins, with every program worth keeping."""
+    jax.clear_caches()
+    compilation_cache.reset_cache()
+    jax.config.update("jax_compilation_cache_dir", None)
+    keep_compiled(folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def test_a_second_training_compiles_nothing_and_ends_at_the_same_bits(tmp_path, hits):
+    folder = tmp_path / "compiled"
+    ended = []
+    for run in ("first", "second"):
+        assert not hits
+        jax.clear_caches()
+        compilation_cache.reset_cache()
+        assert cli.main([*QUICK, "--out", run], compiled=folder) == 0
+        ended.append({name: values.tobytes() for name, values in load_file(f"{run}/weights.safetensors").items()})
+    assert any(path.name.startswith("jit_chunk-") for path in folder.iterdir())
+    assert len(hits) == len(list(folder.iterdir()))
+    assert ended[0] == ended[1]
+
+
+def test_half_a_program_is_compiled_anew_without_a_word_and_whole_again(tmp_path, hits):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")  # an error, as in the other tests, would stop JAX
+        forget(tmp_path)
+        expected = jax.jit(lambda x: jnp.sin(x) * 3)(jnp.arange(5.0))
+        kept = {path: path.read_bytes() for path in tmp_path.glob("jit__lambda*")}
+        assert kept
+        for path, content in kept.items():  # as a process that was killed while it wrote leaves it
+            path.write_bytes(content[: len(content) // 2])
+        forget(tmp_path)
+        hits.clear()
+        np.testing.assert_array_equal(jax.jit(lambda x: jnp.sin(x) * 3)(jnp.arange(5.0)), expected)
+        assert all(len(path.read_bytes()) > len(content) // 2 for path, content in kept.items())
+        taken = len(hits)
+        forget(tmp_path)
+        np.testing.assert_array_equal(jax.jit(lambda x: jnp.sin(x) * 3)(jnp.arange(5.0)), expected)
+        assert len(hits) > 2 * taken
+    assert not heard
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_kept"),
+    [
+        ("train", True),
+        ("models", True),
+        ("train --no-compilation-cache", False),
+        ("search --no-compilation-cache", False),
+        ("train --coordinator localhost:1 --processes 2 --process-id 0", False),
+    ],
+)
+def test_who_keeps_what_was_compiled(arguments, is_kept, monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(cli, "keep_compiled", given.append)
+    monkeypatch.setattr(cli, "_run", lambda config, console: 0)
+    assert cli.main(arguments.split(), compiled=tmp_path) == 0
+    assert given == ([tmp_path] if is_kept else [])
+    assert cli.main(arguments.split()) == 0
+    assert len(given) == is_kept
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path):
+    for number in range(5):
+        path = tmp_path / f"jit_{number}-cache"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1e9 - number, 1e9 - number))
+    keep_compiled(tmp_path, most=250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jit_0-cache", "jit_1-cache"]
+    assert total_bytes(tmp_path) == 200
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
+
+
+def test_a_folder_that_the_user_chose_stays(tmp_path):
+    jax.config.update("jax_compilation_cache_dir", "/elsewhere")
+    keep_compiled(tmp_path / "compiled")
+    assert jax.config.values["jax_compilation_cache_dir"] == "/elsewhere"
+    assert not (tmp_path / "compiled").exists()
+
+
+def test_where_nothing_can_be_written_nothing_is_said(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    keep_compiled(tmp_path / "file" / "compiled")
+    assert jax.config.values["jax_compilation_cache_dir"] is None
+
+
+def test_other_warnings_are_heard(tmp_path):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        keep_compiled(tmp_path)
+        warnings.warn("something else", stacklevel=1)
+        warnings.warn("Error writing persistent compilation cache entry for 'jit_f': full", stacklevel=1)
+    assert [str(warning.message) for warning in heard] == ["something else"]
