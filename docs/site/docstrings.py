@@ -6,7 +6,7 @@ from typing import Any
 
 import griffe
 
-_SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")
+_SECTIONS = ("Args:", "Attributes:", "Yields:")
 _SEVERAL = re.compile(r"^ {4}\w+(?:, \w+)+(?=: )", re.MULTILINE)  # errors with one description
 _EXAMPLE = re.compile(r"^(>>> .*(?:\n.+)*)", re.MULTILINE)
 _SET_APART = re.compile(r"^(?P<before>\S.*)?\n\n?(?P<text>(?: {4}.*(?:\n|\Z)|\n(?= {4}))+)", re.MULTILINE)
@@ -58,6 +58,8 @@ def _fenced(match: re.Match[str]) -> str:
     before, text = match["before"] or "", match["text"]
     if before == "Raises:":
         return _SEVERAL.sub(lambda errors: errors[0].replace(", ", " | "), match[0])
+    if before == "Returns:":  # whose type the signature has
+        return f"**Returns:** {' '.join(text.split())}\n\n"
     if before in _SECTIONS:
         return match[0]
     if "   " in before:  # the headings of a table

@@ -166,6 +166,10 @@ def test_docstrings_become_markdown(helper):
 Differs    in
     optax  nothing
 
+Returns:
+    A rule: of
+    course.
+
 Raises:
     TypeError, ValueError: never.
 
@@ -182,6 +186,8 @@ W <- W - lr g
 Differs    in
     optax  nothing
 ```
+
+**Returns:** A rule: of course.
 
 Raises:
     TypeError | ValueError: never.
