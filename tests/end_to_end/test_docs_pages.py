@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import inspect
 import io
+import operator
 import re
 import shlex
 import subprocess
@@ -184,7 +185,7 @@ def test_the_rehearsal_with_two_processes_and_the_script(tmp_path, port):  # noq
     assert started.said[0].read_text() == ""
     assert "saved   runs/two" in started.said[1].read_text()
 
-    longer = [line.replace("--epochs 20 --out runs/two", "--epochs 2000 --out runs/more") for line in (one, zero)]
+    longer = [line.replace("--epochs 20 --out runs/two", "--epochs 200 --out runs/more") for line in (one, zero)]
     with start(longer) as started:
         started.wait_until_said(1, "epoch 1/")
         started.processes[0].kill()
@@ -387,6 +388,35 @@ def test_what_else_the_page_says_of_the_others(monkeypatch):
     for made in (torch.nn.Dropout(0.25)(torch.ones(100_000)).numpy(),
                  nn.dropout(0.25).apply({}, {}, jnp.ones((1, 100_000)), training=True, key=jax.random.key(0))[0]):  # fmt: skip
         assert float((np.asarray(made) == 0).mean()) == pytest.approx(0.25, abs=0.01)
+
+
+def names(module, *paths):
+    return [operator.attrgetter(path)(module) for path in paths]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_names_of_the_others_exist(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    torch, keras = pytest.importorskip("torch"), pytest.importorskip("keras")
+    nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")
+    names(torch, "nn.Module.parameters", "nn.Sequential", "compile", "func.vmap", "manual_seed", "autocast", "save",
+          "nn.parallel.DistributedDataParallel", "optim.lr_scheduler", "nn.utils.clip_grad_norm_")  # fmt: skip
+    names(keras, "Model.trainable_variables", "Model.non_trainable_variables", "Sequential", "distribution",
+          "utils.set_random_seed", "optimizers.schedules", "callbacks.EarlyStopping", "Model.save")  # fmt: skip
+    names(nnx, "Module.train", "Module.eval", "Param", "BatchStat", "state", "Sequential", "value_and_grad", "jit",
+          "vmap", "Rngs", "Optimizer.update")  # fmt: skip
+    assert keras.DTypePolicy("mixed_bfloat16").compute_dtype == "bfloat16"
+    with jax.numpy_rank_promotion("allow"):
+        linear = eqx.nn.Linear(3, 2, key=jax.random.key(0))
+        assert linear(jnp.ones(3)).shape == (2,)  # of one example
+    x = np.random.default_rng(0).normal(1, 2, size=(20, 7)).astype(np.float32)
+    layer = nn.batch_norm(0.9, eps=1e-5)
+    params, state, _ = layer.init(jax.random.key(0), (7,))
+    ours, _ = layer.apply(params, state, jnp.asarray(x), training=True)
+    np.testing.assert_allclose(ours, torch.nn.BatchNorm1d(7)(torch.tensor(x)).detach().numpy(), atol=1e-5)
+    params, _, _ = nn.dense(100, jax.nn.initializers.glorot_uniform()).init(jax.random.key(0), (400,))
+    assert float(jnp.abs(params["W"]).max()) == pytest.approx(np.sqrt(6 / 500), rel=1e-3)
 
 
 def test_the_tables_of_the_benchmarks_are_those_of_the_committed_results():
