@@ -42,7 +42,7 @@ def run(page, folder, monkeypatch, *, dtype_promotion="standard"):
     namespace, printed, pairs = {}, None, []
     with jax.numpy_dtype_promotion(dtype_promotion), jax.numpy_rank_promotion("allow"), little_optimized():
         for language, block in blocks(page):
-            if language == "python" and can_run(block):
+            if language == "python":
                 said = io.StringIO()
                 with contextlib.redirect_stdout(said):
                     exec(compile(block, f"{page}.md", "exec"), namespace)
@@ -61,11 +61,6 @@ def little_optimized():
         yield
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
-
-
-def can_run(block):
-    """Mixed precision is described where this version may not have it yet."""
-    return "compute_dtype" not in block or "compute_dtype" in inspect.signature(nn.fit).parameters
 
 
 def assert_agree(pairs, *, within=0.0, counts=0):
