@@ -46,6 +46,8 @@ FLOORS = [
         "checkpoint",
         "checkpoint_folder",
         "weights",
+        "interop",
+        "peer_source",
         "versions",
         "_operations",
         "divergence",
