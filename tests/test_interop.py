@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jaxnn.peer_source import NETWORKS
 from jaxnn.presets import PRESETS
 from jaxnn.trained import load_trained
 
+os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras looks for TensorFlow otherwise
 HEIGHT, WIDTH, CHANNELS = IMAGE = (8, 6, 3)
 SMALL = functools.partial(nn.mlp, [5], outputs=4)
 

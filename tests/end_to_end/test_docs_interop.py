@@ -1,5 +1,6 @@
 """docs/interop.md: each part of the page runs where its library is installed, and reaches what the page says."""
 
+import os
 import re
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from jaxnn import runner
 from tests.end_to_end.test_docs import DOCS
 
+os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras looks for TensorFlow otherwise
 PAGE = (DOCS / "interop.md").read_text()
 INTRODUCTION, *SECTIONS = re.split(r"^##+ (.*)\n", PAGE, flags=re.MULTILINE)
 SECTIONS = dict(zip(SECTIONS[::2], SECTIONS[1::2], strict=True))
@@ -38,9 +40,8 @@ def with_a_convnet(start):
     return namespace
 
 
-@pytest.mark.parametrize(
-    "name, package", [("PyTorch", "torch"), pytest.param("Keras", "keras", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name, package", [("PyTorch", "torch"), ("Keras", "keras")])
 def test_weights_out_and_back(name, package, with_a_convnet, capsys, tmp_path, monkeypatch):
     pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
