@@ -28,6 +28,8 @@ from jaxnn.initializers import he as he
 from jaxnn.initializers import normal as normal
 from jaxnn.initializers import xavier as xavier
 from jaxnn.initializers import zeros as zeros
+from jaxnn.interop import from_layout as from_layout
+from jaxnn.interop import to_layout as to_layout
 from jaxnn.layers import Layer as Layer
 from jaxnn.layers import activation as activation
 from jaxnn.layers import batch_norm as batch_norm

@@ -8,6 +8,8 @@ import tyro
 from rich.console import Console
 
 from jaxnn.data._files import printable
+from jaxnn.interop import to_layout
+from jaxnn.peer_source import peer_source
 from jaxnn.trained import load_trained
 from jaxnn.weights import export
 
@@ -25,6 +27,9 @@ class ExportConfig:
     at: Literal["end", "last", "best"] = "end"
     """The network as it was at the end of the run; at its last checkpoint; at that of its best epoch, on validation
     data."""
+    layout: Literal["jaxnn", "torch", "keras"] = "jaxnn"
+    """Names and layouts of the arrays: as jaxnn has them, with the scalings beside them; or as a network of PyTorch or
+    Keras has them. Python that builds that network, loads the file and predicts is then printed."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
@@ -33,8 +38,15 @@ def run(config: ExportConfig, console: Console) -> int:
     """Write the file."""
     if config.file.exists():
         raise ValueError(f"{config.file} exists already, and nothing is ever overwritten; choose another name")
-    _, trained = load_trained(config.run, config.at)
-    tree = trained.tree()
-    export(config.file, tree)
-    console.print(f"saved   {printable(config.file)}")
+    if config.layout == "jaxnn":
+        _, trained = load_trained(config.run, config.at)
+        export(config.file, trained.tree())
+        console.print(f"saved   {printable(config.file)}")
+        return 0
+    if config.file.suffix != ".safetensors":
+        raise ValueError(f"{config.file}: --layout {config.layout} is for files that end in .safetensors")
+    run, trained = load_trained(config.run, config.at)
+    export(config.file, to_layout(config.layout, trained.params, trained.model_state, trained.about.shape))
+    console.out(f"# {printable(config.run)} in {printable(config.file)}, for {config.layout}")
+    console.out(peer_source(config.layout, run.config, trained, config.file), highlight=False)
     return 0

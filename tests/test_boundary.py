@@ -16,10 +16,11 @@ import pytest
 import jaxnn as nn
 from tests.boundary_data import FILES
 from tests.boundary_formulas import FORMULAS, IMAGES, KEY, X
+from tests.boundary_interop import INTEROP
 from tests.boundary_layers import LAYERS, MODELS
 from tests.boundary_training import LABELS, SEARCHES, TRAINING
 
-TABLE = FORMULAS | LAYERS | MODELS | SEARCHES | TRAINING | FILES
+TABLE = FORMULAS | LAYERS | MODELS | SEARCHES | TRAINING | FILES | INTEROP
 CASES = [
     pytest.param(call, sentence, id=f"{name}-{number}")
     for name, cases in TABLE.items()

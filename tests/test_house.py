@@ -47,6 +47,8 @@ FLOORS = [
         "checkpoint",
         "checkpoint_folder",
         "weights",
+        "interop",
+        "peer_source",
         "versions",
         "_operations",
         "divergence",
