@@ -141,7 +141,8 @@ def check_entries(name: str, tree: Any, *entries: str) -> None:
     """Refuse params, or a state, of another layer."""
     if isinstance(tree, Mapping) and all(entry in tree for entry in entries):
         return
-    wanted = f" with {', '.join(entries[:-1])} and {entries[-1]}" if entries else ""
+    listed = " and ".join(filter(None, [", ".join(entries[:-1]), *entries[-1:]]))
+    wanted = f" with {listed}" if listed else ""
     raise TypeError(f"{name} must be a dict{wanted}; got {in_words(tree)}")
 
 

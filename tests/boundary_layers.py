@@ -149,6 +149,7 @@ LAYERS = {
         (lambda: nn.conv2d(4, 0), "size must be at least 1; got 0"),
         (lambda: nn.conv2d(4, "3"), "size must be one number or two"),
         (lambda: nn.conv2d(4, bias=1), "bias must be True or False; got 1"),
+        (lambda: nn.conv2d(4, 3, bias=False).apply({}, {}, IMAGES), "params must be a dict with W; got a dict of nothing"),
         *not_a_start(nn.conv2d(4), (5, 6, 3)),
         (lambda: nn.conv2d(4).init(KEY, (5, 6)), "conv2d takes examples of shape (height, width, channels); got (5, 6)"),
         (lambda: nn.conv2d(4, 7).init(KEY, (5, 6, 3)), "the kernel is 7x7, larger than the image of 5x6"),
