@@ -11,6 +11,7 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+from _pytest.doctest import DoctestModule
 
 # On a GPU each of the two processes would otherwise take most of its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -31,9 +32,15 @@ REAL_DATA = Path(os.environ.get("JAXNN_TEST_DATA", BESIDE))
 
 
 @pytest.fixture(autouse=True, scope="module")
-def forget_programs() -> Iterator[None]:
-    """What a file's tests have compiled is kept for them alone: otherwise a process grows to 4 GB, and slower."""
+def forget_programs(request) -> Iterator[None]:
+    """What a file's tests have compiled is kept for them alone: otherwise a process grows to 4 GB, and slower.
+
+    A file marked `little_optimized`, and every doctest, compares values, and spends most of its time in XLA's optimizer.
+    """
+    is_little = isinstance(request.node, DoctestModule) or request.node.get_closest_marker("little_optimized")
+    jax.config.update("jax_disable_most_optimizations", bool(is_little))
     yield
+    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
 
 

@@ -9,6 +9,8 @@ import pytest
 import jaxnn as nn
 from tests.optimizer_cases import run
 
+pytestmark = pytest.mark.little_optimized
+
 DECAYING = {
     "adamw": lambda **settings: nn.adamw(0.1, weight_decay=0.5, **settings),
     "lion": lambda **settings: nn.lion(0.1, weight_decay=0.5, **settings),

@@ -7,6 +7,8 @@ import pytest
 
 import jaxnn as nn
 
+pytestmark = pytest.mark.little_optimized
+
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(50, 6)).astype(np.float32)
 Y = RANDOM.integers(0, 3, 50).astype(np.int32)

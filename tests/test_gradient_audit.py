@@ -8,6 +8,8 @@ import pytest
 import jaxnn as nn
 from jaxnn import activations, image_layers, layers, losses, models
 
+pytestmark = pytest.mark.little_optimized
+
 RANDOM = np.random.default_rng(0)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 import jaxnn as nn
 
+pytestmark = pytest.mark.little_optimized
+
 BATCH = 6
 LARGE, SMALL = (123, 17), (93, 15)  # of a matrix of 200 x 30, and not in the sample
 

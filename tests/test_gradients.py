@@ -12,6 +12,8 @@ import pytest
 
 import jaxnn as nn
 
+pytestmark = pytest.mark.little_optimized
+
 
 def the_textbooks(f, x, h=1e-4):
     """*Deep Learning from Scratch*, section 4.4.2, for an array of any shape."""

@@ -7,6 +7,8 @@ import pytest
 
 import jaxnn as nn
 
+pytestmark = pytest.mark.little_optimized
+
 INITIALIZERS = {
     "zeros": (nn.zeros, lambda shape: 0.0),
     "normal": (nn.normal(0.01), lambda shape: 0.01),

@@ -17,6 +17,8 @@ from jaxnn.peer_source import NETWORKS
 from jaxnn.presets import PRESETS
 from jaxnn.trained import load_trained
 
+pytestmark = pytest.mark.little_optimized
+
 os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras looks for TensorFlow otherwise
 HEIGHT, WIDTH, CHANNELS = IMAGE = (8, 6, 3)
 SMALL = functools.partial(nn.mlp, [5], outputs=4)

@@ -7,6 +7,8 @@ import pytest
 
 import jaxnn as nn
 
+pytestmark = pytest.mark.little_optimized
+
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 IMAGES = np.random.default_rng(1).normal(size=(6, 3, 2, 4)).astype(np.float32)
 

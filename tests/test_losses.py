@@ -10,6 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 import jaxnn as nn
 
+pytestmark = pytest.mark.little_optimized
+
 
 def log_softmax_64(z):
     z = z - z.max(-1, keepdims=True)

@@ -10,6 +10,8 @@ import pytest
 
 import jaxnn as nn
 
+pytestmark = pytest.mark.little_optimized
+
 
 def sigmoid_64(x):
     return 1 / (1 + np.exp(-x))

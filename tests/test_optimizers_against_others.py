@@ -15,6 +15,8 @@ import pytest
 import jaxnn as nn
 from tests.optimizer_cases import CASES, last, run
 
+pytestmark = pytest.mark.little_optimized
+
 STEPS = 1000
 # Their formulas run below by other names, or on the page of differences.
 LONG = (

@@ -15,6 +15,8 @@ import jaxnn as nn
 from tests import textbook
 from tests.optimizer_cases import EVERY_LEAF, last, run
 
+pytestmark = pytest.mark.little_optimized
+
 PAGE = Path(__file__).parents[1] / "docs" / "optimizers.md"
 STEPS = 1000
 

@@ -9,6 +9,8 @@ import jaxnn as nn
 from jaxnn import cli, runner
 from jaxnn.run_folder import read_config
 
+pytestmark = pytest.mark.little_optimized
+
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 8, 8, 2)).astype(np.float32)

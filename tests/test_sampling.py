@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from jaxnn.sampling import epoch_indices, permutation
 
+pytestmark = pytest.mark.little_optimized
+
 KEY = jax.random.key(0)
 
 

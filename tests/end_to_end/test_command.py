@@ -99,7 +99,7 @@ class Collected:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0)
 
-def command():
+def command(is_json):
     Collected()
     time.sleep(600)
     return 0

@@ -22,6 +22,8 @@ from benchmarks import page as benchmarks_page
 from jaxnn import cli
 from tests.test_hosts import Started, port  # noqa: F401  (a fixture)
 
+pytestmark = pytest.mark.little_optimized
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = ("tutorial", "layers", "own-optimizer", "hosts", "gpu", "coming-from", "benchmarks")
@@ -40,7 +42,7 @@ def run(page, folder, monkeypatch, *, dtype_promotion="standard"):
     """One block after the other, as a reader would; pairs of what a block prints and what the page shows after it."""
     monkeypatch.chdir(folder)
     namespace, printed, pairs = {}, None, []
-    with jax.numpy_dtype_promotion(dtype_promotion), jax.numpy_rank_promotion("allow"), little_optimized():
+    with jax.numpy_dtype_promotion(dtype_promotion), jax.numpy_rank_promotion("allow"):
         for language, block in blocks(page):
             if language == "python":
                 said = io.StringIO()
@@ -51,16 +53,6 @@ def run(page, folder, monkeypatch, *, dtype_promotion="standard"):
                 pairs.append((printed, block))
                 printed = None
     return namespace, pairs
-
-
-@contextlib.contextmanager
-def little_optimized():
-    """Most of what the pages take is XLA's time to compile."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def assert_agree(pairs, *, within=0.0, counts=0):
