@@ -155,7 +155,8 @@ def test_one_training_on_the_devices_of_one_machine(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.slow
-def test_the_rehearsal_with_two_processes_and_the_script(tmp_path, port):  # noqa: F811
+def test_the_rehearsal_with_two_processes_and_the_script(tmp_path, port, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # in the processes too
     launches = [line for line in shell_lines("hosts") if "--coordinator" in line]
     assert len(launches) == 4
 
