@@ -90,9 +90,7 @@ def main(arguments: Sequence[str] | None = None, *, compiled: Path | None = None
         if arguments == ["--version"]:
             return _version()
         config = _parse(arguments)
-        # Half of what several processes compile is for devices of others.
-        is_alone = not isinstance(config, TrainConfig) or not (config.no_compilation_cache or config.coordinator)
-        if compiled is not None and is_alone:
+        if compiled is not None and _may_keep(config):
             keep_compiled(compiled)
         # What a program reads is alone on stdout.
         console = Console(stderr=getattr(config, "json", False), highlight=False, soft_wrap=True, markup=False)
@@ -233,6 +231,14 @@ def _run(config: Any, console: Console) -> int:
         case CompletionConfig():
             return completion_command.run(config, COMMANDS)
     raise AssertionError(config)
+
+
+def _may_keep(config: Any) -> bool:
+    """Whether a command compiles programs that are worth keeping."""
+    if isinstance(config, TrainConfig):
+        # What several processes compile is in part for devices of others; and they meet before JAX looks at its own.
+        return not (config.no_compilation_cache or config.coordinator)
+    return isinstance(config, EvaluateConfig | PredictConfig | CheckGradientsConfig | DoctorConfig)
 
 
 def _version() -> int:

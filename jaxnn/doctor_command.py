@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxnn.compilation_cache import MOST_BYTES, cache_folder, total_bytes
+from jaxnn.compilation_cache import MOST_BYTES, cache_folder, kept_in, total_bytes
 from jaxnn.data._files import printable
 from jaxnn.free_memory import free_bytes, free_bytes_of_host
 from jaxnn.terminal import FAILED, print_json
@@ -80,10 +81,12 @@ class Findings:
     """Free memory of the host."""
     products: dict[str, Products]
     """By dtype, on the first device."""
-    compiled: str
-    """Folder of compiled programs."""
-    compiled_bytes: int | None
-    """What they take; None if nothing can be written there."""
+    compiled: str | None
+    """Folder of compiled programs; None if none are kept."""
+    compiled_bytes: int
+    """What they take."""
+    wrong_programs: tuple[str, ...]
+    """Of a few small programs that some versions of jaxlib have compiled wrongly, those that this one does."""
     environment: dict[str, str]
     """Variables that JAX, XLA and jaxnn listen to."""
 
@@ -108,25 +111,27 @@ def run(config: DoctorConfig, console: Console) -> int:
 def examine(environment: Mapping[str, str]) -> Findings:
     """Look at everything, and multiply matrices for about a second."""
     here = jax.local_devices()[0]
-    folder = cache_folder()
+    folder = kept_in()
     return Findings(
         versions(),
         {
-            package.name: package.version
+            name: package.version
             for package in metadata.distributions()
-            if package.name.startswith(("jax-cuda", "jax-rocm", "libtpu")) and package.name.endswith(("plugin", "tpu"))
+            if (name := package.name or "").startswith(("jax-cuda", "jax-rocm", "libtpu"))  # half removed, it has none
+            and name.endswith(("plugin", "tpu"))
         },
         tuple(name for name in _OPTIONAL if not _is_installed(name)),
         describe_processor(),
         available_cores(),
         _quota(Path("/sys/fs/cgroup/cpu.max")),
         tuple(describe_devices()),
-        Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/version").exists(),
+        Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None,
         free_bytes(here),
         free_bytes_of_host(),
         {name: _products(name, here) for name in ("float32", "bfloat16")},
-        str(folder),
-        total_bytes(folder) if _can_be_written(folder) else None,
+        None if folder is None else str(folder),
+        0 if folder is None else total_bytes(folder),
+        tuple(name for name, is_right in _PROGRAMS.items() if not is_right()),
         {
             name: value
             for name, value in sorted(environment.items())
@@ -139,22 +144,18 @@ def faults(found: Findings) -> list[str]:
     """What is wrong, a sentence each, with what would mend it."""
     said = []
     platform = found.devices[0].partition(":")[0]
-    hidden = found.environment.get("JAX_PLATFORMS") == "cpu" or found.environment.get("CUDA_VISIBLE_DEVICES") in (
-        "",
-        "-1",
-    )
-    if found.nvidia and platform == "cpu" and not hidden:
+    told = found.environment
+    is_hidden = told.get("JAX_PLATFORMS") == "cpu" or told.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if found.nvidia and platform == "cpu" and not is_hidden:
         remedy = (
             "its driver may be older than that package needs"
             if any("cuda" in name for name in found.plugins)
             else 'install JAX for it: python -m pip install "jax[cuda13]"'
         )
         said.append(f"there is an NVIDIA GPU, and JAX computes on the CPU: {remedy}")
-    jax_version, jaxlib = found.versions["jax"], found.versions["jaxlib"]
-    if jax_version.split(".")[:2] != jaxlib.split(".")[:2]:
-        said.append(
-            f"jax {jax_version} and jaxlib {jaxlib} do not belong together: python -m pip install -U jax jaxlib"
-        )
+    jaxlib = found.versions["jaxlib"]
+    for program in found.wrong_programs:
+        said.append(f"jaxlib {jaxlib} compiles {program} wrongly here: install another version of jax and jaxlib")
     for name, version in found.plugins.items():
         if name.startswith("jax") and version.split(".")[:2] != jaxlib.split(".")[:2]:
             said.append(f"{name} {version} and jaxlib {jaxlib} do not belong together: install both anew")
@@ -163,19 +164,14 @@ def faults(found: Findings) -> list[str]:
             f"a container allows {found.quota:g} cores' worth of time, and {found.cores} are visible: threads will "
             f"wait for each other; let it see {max(1, round(found.quota))} (taskset, or --cpuset-cpus)"
         )
-    for name, memory in (("the host", found.host_free_bytes), (f"the first device ({platform})", found.free_bytes)):
-        if memory < _LITTLE and not (platform == "cpu" and name != "the host"):
-            said.append(f"{name} has only {_bytes(memory)} of memory free: something else holds the rest")
+    if found.host_free_bytes < _LITTLE:
+        said.append(f"only {_bytes(found.host_free_bytes)} of memory are free: something else holds the rest")
     if found.products["float32"].error > 1e-2:
         said.append(f"products in float32 are wrong by {found.products['float32'].error:.1g} of the largest entry")
-    if found.compiled_bytes is None:
-        said.append(
-            f"{found.compiled} cannot be written: every command compiles anew; XDG_CACHE_HOME names another place"
-        )
     for name, consequence in _SLOW.items():
-        if found.environment.get(name, "0").lower() not in ("", "0", "false", "off", "no"):
+        if told.get(name, "0").lower() not in ("", "0", "false", "off", "no"):
             said.append(f"{name} is set: {consequence}, which is slow")
-    folder = found.environment.get("JAXNN_DATA")
+    folder = told.get("JAXNN_DATA")
     if folder and not Path(folder).expanduser().is_dir():
         said.append(f"JAXNN_DATA is {folder}, which is no folder")
     return said
@@ -188,7 +184,7 @@ def _lines(found: Findings) -> list[str]:
         memory += f", {_bytes(found.free_bytes)} on the first device"
     of_float32 = found.products["float32"]
     rates = [f"{measured.per_second / 1e9:,.0f} billion in {name}" for name, measured in found.products.items()]
-    cache = "off" if found.compiled_bytes is None else f"{_bytes(found.compiled_bytes)} of {_bytes(MOST_BYTES)} at most"
+    cache = f"{_bytes(found.compiled_bytes)} of {_bytes(MOST_BYTES)} at most, in {found.compiled}"
     quota = "" if found.quota is None else f" ({found.quota:g} cores' worth of time)"
     return [
         f"version {', '.join(f'{name} {version}' for name, version in found.versions.items())}",
@@ -203,8 +199,8 @@ def _lines(found: Findings) -> list[str]:
         f"speed   operations a second in products of {_SIZE} x {_SIZE}: {', '.join(rates)}",
         f"        float32 is exact to {of_float32.error:.1g} of the largest entry"
         + (" (products are rounded: jax.default_matmul_precision)" if of_float32.error > 1e-4 else ""),
-        f"cache   compiled programs: {cache}, in {found.compiled}",
-        f"        data sets: {Path(found.compiled).parent}",
+        f"cache   compiled programs: {'none are kept' if found.compiled is None else cache}",
+        f"        data sets: {cache_folder().parent}",
         *(f"without {name}: needed for {_OPTIONAL[name]}" for name in found.missing),
         *(f"set     {name}={value}" for name, value in found.environment.items()),
     ]
@@ -235,10 +231,24 @@ def _quota(path: Path) -> float | None:
         return None
 
 
-def _can_be_written(folder: Path) -> bool:
-    """Whether the folder can be, or could be made."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+def _sums_of_squares_are_right() -> bool:
+    """The squares of a vector's numbers, by way of products (jax issue 39103)."""
+    numbers = jnp.arange(32_769, dtype=jnp.float32)
+    rows = jnp.stack([numbers, jnp.zeros_like(numbers), jnp.zeros_like(numbers)], axis=1)
+    squares = jax.jit(jax.vmap(lambda row: jnp.sum((jnp.eye(3, dtype=jnp.float32) @ row) ** 2)))(rows)
+    return bool(np.allclose(squares, np.arange(32_769.0) ** 2, rtol=1e-4))
+
+
+def _arctan_is_right() -> bool:
+    """Of more numbers than a vector register holds (jax issue 39352)."""
+    numbers = np.linspace(-3, 3, 101, dtype=np.float32)
+    return bool(np.allclose(jnp.arctan(jnp.asarray(numbers)), np.arctan(numbers), atol=1e-3))
+
+
+_PROGRAMS = {
+    "a matrix times each of many rows, squared and summed under jax.vmap,": _sums_of_squares_are_right,
+    "jnp.arctan": _arctan_is_right,
+}
 
 
 def _is_installed(package: str) -> bool:

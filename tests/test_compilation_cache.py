@@ -1,12 +1,17 @@
 """Compiled programs that are kept: the second run takes them, and nothing that happens to them changes a number."""
 
 import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import pytest
+from jax._src import compiler as _compiler
 from jax.experimental.compilation_cache import compilation_cache
 from safetensors.numpy import load_file
 
@@ -55,32 +60,36 @@ def test_a_second_training_compiles_nothing_and_ends_at_the_same_bits(tmp_path, 
     folder = tmp_path / "compiled"
     ended = []
     for run in ("first", "second"):
-        assert not hits
+        hits.clear()
         jax.clear_caches()
         compilation_cache.reset_cache()
         assert cli.main([*QUICK, "--out", run], compiled=folder) == 0
         ended.append({name: values.tobytes() for name, values in load_file(f"{run}/weights.safetensors").items()})
-    assert any(path.name.startswith("jit_chunk-") for path in folder.iterdir())
-    assert len(hits) == len(list(folder.iterdir()))
+    kept = [path.name for path in folder.rglob("*-cache")]
+    assert any(name.startswith("jit_chunk-") for name in kept)
+    assert len(hits) == len(kept) - 1  # but for the program that asks whether anything is taken back
     assert ended[0] == ended[1]
 
 
 def test_half_a_program_is_compiled_anew_without_a_word_and_whole_again(tmp_path, hits):
+    def program(x):
+        return jnp.sin(x) * 3
+
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")  # an error, as in the other tests, would stop JAX
         forget(tmp_path)
-        expected = jax.jit(lambda x: jnp.sin(x) * 3)(jnp.arange(5.0))
-        kept = {path: path.read_bytes() for path in tmp_path.glob("jit__lambda*")}
+        expected = jax.jit(program)(jnp.arange(5.0))
+        kept = {path: path.read_bytes() for path in tmp_path.rglob("jit_program*")}
         assert kept
         for path, content in kept.items():  # as a process that was killed while it wrote leaves it
             path.write_bytes(content[: len(content) // 2])
         forget(tmp_path)
         hits.clear()
-        np.testing.assert_array_equal(jax.jit(lambda x: jnp.sin(x) * 3)(jnp.arange(5.0)), expected)
+        np.testing.assert_array_equal(jax.jit(program)(jnp.arange(5.0)), expected)
         assert all(len(path.read_bytes()) > len(content) // 2 for path, content in kept.items())
         taken = len(hits)
         forget(tmp_path)
-        np.testing.assert_array_equal(jax.jit(lambda x: jnp.sin(x) * 3)(jnp.arange(5.0)), expected)
+        np.testing.assert_array_equal(jax.jit(program)(jnp.arange(5.0)), expected)
         assert len(hits) > 2 * taken
     assert not heard
 
@@ -89,7 +98,10 @@ def test_half_a_program_is_compiled_anew_without_a_word_and_whole_again(tmp_path
     ("arguments", "is_kept"),
     [
         ("train", True),
-        ("models", True),
+        ("evaluate run", True),
+        ("check-gradients", True),
+        ("doctor", True),
+        ("models", False),
         ("train --no-compilation-cache", False),
         ("search --no-compilation-cache", False),
         ("train --coordinator localhost:1 --processes 2 --process-id 0", False),
@@ -106,14 +118,47 @@ def test_who_keeps_what_was_compiled(arguments, is_kept, monkeypatch, tmp_path):
 
 
 def test_what_was_used_longest_ago_makes_room(tmp_path):
+    """In the folders of all machines and versions."""
     for number in range(5):
-        path = tmp_path / f"jit_{number}-cache"
+        path = tmp_path / f"jaxlib-0.{number}" / "jit_f-cache"
+        path.parent.mkdir()
         path.write_bytes(bytes(100))
         os.utime(path, (1e9 - number, 1e9 - number))
     keep_compiled(tmp_path, most=250)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["jit_0-cache", "jit_1-cache"]
-    assert total_bytes(tmp_path) == 200
-    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
+    assert sorted(path.parent.name for path in tmp_path.rglob("jit_f-cache")) == ["jaxlib-0.0", "jaxlib-0.1"]
+    folder = Path(jax.config.values["jax_compilation_cache_dir"])
+    assert folder.parent == tmp_path and folder.name.startswith(f"jaxlib-{jaxlib.__version__}-")
+    assert total_bytes(tmp_path) == 200 + total_bytes(folder)
+    assert (folder / "takes-back").read_text() == "yes"
+
+
+def test_where_nothing_is_taken_back_nothing_is_kept(tmp_path, monkeypatch, capfd):
+    """As on a processor whose programs XLA refuses to load again: asked once, and without XLA's words."""
+
+    def refuses(*_):
+        os.write(2, b"refused")
+        raise RuntimeError("Target machine feature is not supported")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_compiler.compilation_cache, "get_executable_and_time", refuses)
+        keep_compiled(tmp_path)
+    assert jax.config.values["jax_compilation_cache_dir"] is None
+    (verdict,) = tmp_path.rglob("takes-back")
+    assert verdict.read_text() == "no"
+    keep_compiled(tmp_path)
+    assert jax.config.values["jax_compilation_cache_dir"] is None
+    assert capfd.readouterr().err == ""
+
+
+def test_two_processes_begin_at_once(tmp_path):
+    """And both keep and take back."""
+    script = (
+        "import sys; from pathlib import Path; from jaxnn.compilation_cache import *; "
+        "keep_compiled(Path(sys.argv[1])); print(kept_in())"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True) for _ in "12"]
+    said = {process.communicate()[0] for process in both}
+    assert len(said) == 1 and Path(said.pop().strip()).parent == tmp_path
 
 
 def test_a_folder_that_the_user_chose_stays(tmp_path):
@@ -134,5 +179,8 @@ def test_other_warnings_are_heard(tmp_path):
         warnings.simplefilter("always")
         keep_compiled(tmp_path)
         warnings.warn("something else", stacklevel=1)
-        warnings.warn("Error writing persistent compilation cache entry for 'jit_f': full", stacklevel=1)
+        (whole,) = tmp_path.rglob("*-cache")
+        name = whole.name.partition("-")[0]
+        warnings.warn(f"Error writing persistent compilation cache entry for '{name}': full", stacklevel=1)
+        assert whole.exists()
     assert [str(warning.message) for warning in heard] == ["something else"]

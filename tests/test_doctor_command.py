@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxnn import cli, doctor_command
@@ -27,6 +28,7 @@ WELL = Findings(
     products={"float32": Products(1e11, 1e-7), "bfloat16": Products(5e10, 4e-3)},
     compiled="/cache/compiled",
     compiled_bytes=1000,
+    wrong_programs=(),
     environment={},
 )
 CUDA = {"jax-cuda13-plugin": "0.10.2"}
@@ -42,15 +44,13 @@ GPU = {"devices": ("gpu: NVIDIA H100",), "nvidia": True, "plugins": CUDA}
         ({"nvidia": True, "plugins": CUDA}, ["its driver may be older than that package needs"]),
         ({"nvidia": True, "environment": {"JAX_PLATFORMS": "cpu"}}, []),
         ({"nvidia": True, "environment": {"CUDA_VISIBLE_DEVICES": ""}}, []),
-        ({"versions": WELL.versions | {"jaxlib": "0.9.1"}}, ["jax 0.10.2 and jaxlib 0.9.1 do not belong together"]),
-        ({"versions": WELL.versions | {"jaxlib": "0.10.1"}}, []),
+        ({"wrong_programs": ("jnp.arctan",)}, ["jaxlib 0.10.2 compiles jnp.arctan wrongly here: install another version"]),
         (GPU | {"plugins": {"jax-cuda13-plugin": "0.9.0"}}, ["jax-cuda13-plugin 0.9.0 and jaxlib 0.10.2 do not belong together"]),
         ({"quota": 2.0}, ["a container allows 2 cores' worth of time, and 8 are visible"]),
         ({"quota": 8.0}, []),
-        ({"free_bytes": 2**29, "host_free_bytes": 2**29}, ["the host has only 537 MB of memory free"]),
-        (GPU | {"free_bytes": 2**29}, ["the first device (gpu) has only 537 MB of memory free: something else holds the rest"]),
+        ({"host_free_bytes": 2**29}, ["only 537 MB of memory are free: something else holds the rest"]),
         ({"products": {"float32": Products(1e11, 0.5)}}, ["products in float32 are wrong by 0.5 of the largest entry"]),
-        ({"compiled_bytes": None}, ["/cache/compiled cannot be written: every command compiles anew"]),
+        ({"compiled": None}, []),
         ({"environment": {"JAX_DISABLE_JIT": "1"}}, ["JAX_DISABLE_JIT is set: nothing is compiled, which is slow"]),
         ({"environment": {"JAX_ENABLE_X64": "false"}}, []),
         ({"environment": {"JAXNN_DATA": "/no/where"}}, ["JAXNN_DATA is /no/where, which is no folder"]),
@@ -76,25 +76,55 @@ def small(monkeypatch, tmp_path):
 
 
 def test_it_looks_at_this_machine(small, capsys, monkeypatch):
-    (small / "jaxnn" / "compiled").mkdir(parents=True)
-    (small / "jaxnn" / "compiled" / "jit_f-cache").write_bytes(bytes(1234))
+    (small / "compiled").mkdir()
+    (small / "compiled" / "jit_f-cache").write_bytes(bytes(1234))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", str(small / "compiled"))
     monkeypatch.setenv("JAXNN_DATA", str(small))
-    status = cli.main(["doctor", "--json"])
-    found = json.loads(capsys.readouterr().out)
+    try:
+        status = cli.main(["doctor", "--json"])
+        found = json.loads(capsys.readouterr().out)
+        cli.main(["doctor"])
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
     assert status == (1 if found["wrong"] else 0)
     assert found["versions"]["jax"] == jax.__version__ == metadata.version("jax")
     assert len(found["devices"]) == jax.device_count()
-    assert found["compiled_bytes"] == 1234 and found["compiled"] == str(small / "jaxnn" / "compiled")
+    assert found["compiled_bytes"] >= 1234 and found["compiled"] == str(small / "compiled")
     assert found["environment"]["JAXNN_DATA"] == str(small)
-    assert found["products"]["float32"]["error"] < 1e-5 < 1e-3 < found["products"]["bfloat16"]["error"] < 2e-2
-    cli.main(["doctor"])
+    # TF32 on a GPU has 11 bits where float32 has 24.
+    most = 1e-5 if jax.default_backend() == "cpu" else 1e-2
+    assert found["products"]["float32"]["error"] < most
+    assert 1e-3 < found["products"]["bfloat16"]["error"] < 2e-2
     said = capsys.readouterr().out
-    assert f"jax {jax.__version__}" in said and "1.23 KB of 268 MB at most" in said
+    assert f"jax {jax.__version__}" in said and f"of 268 MB at most, in {small / 'compiled'}" in said
     assert ("all is well" in said) == (not found["wrong"])
 
 
+def test_what_some_versions_compile_wrongly(small, monkeypatch, capsys):
+    """It is asked of this version; and said of one whose arctan were off by a hundredth."""
+    arctan = jnp.arctan
+    monkeypatch.setattr(jnp, "arctan", lambda x: 1.01 * arctan(x))
+    assert cli.main(["doctor"]) == 1
+    assert "compiles jnp.arctan wrongly here" in capsys.readouterr().out
+    products, _ = doctor_command._PROGRAMS.values()
+    numbers = np.arange(32_769, dtype=np.float32)
+    rows = jnp.stack([numbers, 0 * numbers, 0 * numbers], axis=1)
+    squares = jax.jit(jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2)))(rows)
+    assert products() == bool(np.abs(np.asarray(squares, np.float64) - np.arange(32_769.0) ** 2).max() < 1e5)
+
+
+def test_half_a_package_is_no_end(small, monkeypatch, capsys):
+    """What an interrupted removal leaves has no name."""
+    nameless = metadata.PathDistribution(small / "gone.dist-info")
+    distributions = metadata.distributions
+    monkeypatch.setattr(metadata, "distributions", lambda: [nameless, *distributions()])
+    cli.main(["doctor"])
+    assert "devices" in capsys.readouterr().out
+
+
 def test_a_wrong_product_is_found(small, monkeypatch, capsys):
-    monkeypatch.setattr(jnp, "asarray", lambda values, dtype, asarray=jnp.asarray: asarray(values, dtype) * 1.1)
+    monkeypatch.setattr(jnp, "asarray", lambda values, dtype=None, asarray=jnp.asarray: asarray(values, dtype) * 1.1)
     assert cli.main(["doctor"]) == 1
     assert "wrong   products in float32 are wrong by 0.2 of the largest entry" in capsys.readouterr().out
 
