@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -69,25 +70,55 @@ def test_what_is_committed_is_whole_and_small(committed):
     assert not re.search(r"/(work|tmp|root|home)/", PATH.read_text())
 
 
-def test_the_install_cell_holds_jax_as_it_is(committed, tmp_path, monkeypatch):
-    """In place of pip stands what it would be told."""
-    from importlib import metadata
+INSTALLS = """
+import subprocess, sys
+from pathlib import Path
 
-    monkeypatch.chdir(tmp_path)
+def say(command, check):
+    print(*command[1:], sep="\\n")
+    made = Path(command[-1], "installed", "jaxnn")
+    made.mkdir(parents=True)
+    (made / "__init__.py").write_text("installed = True")
+    sys.path.append(str(made.parent))
+
+subprocess.run = say
+sys.path = [""] + [path for path in sys.path if not Path(path or ".", "jaxnn").exists()]  # where jaxnn is not yet
+exec(Path("cell.py").read_text())
+import jaxnn
+print(jaxnn.installed)
+"""
+
+
+def install_cell(notebook):
+    return next(cell.source for cell in notebook.cells if "def install" in cell.source)
+
+
+def installs(notebook, folder):
+    """What the first cell tells pip, in a folder like a notebook's, with a jaxnn that is nowhere to be imported."""
+    (folder / "cell.py").write_text(install_cell(notebook))
+    (folder / "try.py").write_text(INSTALLS)
+    site = Path(pytest.__file__).parents[1]
+    return subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.append({str(site)!r}); " + "exec(open('try.py').read())"],
+        cwd=folder, capture_output=True, text=True, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+
+
+def test_the_install_cell_installs_the_folder_beside_it_and_holds_jax(committed, tmp_path):
     (tmp_path / "jaxnn" / "jaxnn").mkdir(parents=True)
     (tmp_path / "jaxnn" / "jaxnn" / "__init__.py").touch()
-    told = []
-    monkeypatch.setattr(subprocess, "run", lambda command, check: told.append(command))
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    cell = next(cell for cell in committed.cells if "def install" in cell.source)
-    exec(compile(cell.source, "install", "exec"), {})
-    (command,) = told
-    assert command == [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "held.txt", "jaxnn"]
-    held = Path("held.txt").read_text().split()
+    done = installs(committed, tmp_path)
+    assert done.returncode == 0, done.stderr
+    options = ["-m", "pip", "install", "--quiet", "--constraint", "held.txt"]
+    assert done.stdout.split() == [*options, str(tmp_path / "jaxnn"), "True"]
+    held = (tmp_path / "held.txt").read_text().split()
     assert {f"jax=={metadata.version('jax')}", f"jaxlib=={metadata.version('jaxlib')}"} <= set(held)
     assert all(line.startswith(("jax==", "jaxlib==", "jax-", "libtpu")) for line in held)
+
+
+def test_the_install_cell_says_what_is_missing(committed, tmp_path):
+    assert "jaxnn is not here: upload or clone its repository" in installs(committed, tmp_path).stderr
+    assert not (tmp_path / "held.txt").exists()
 
 
 @pytest.mark.slow
@@ -98,8 +129,7 @@ def test_what_is_held_no_install_changes(tmp_path):
     assert run(sys.executable, "-m", "venv", "venv").returncode == 0
     python = tmp_path / "venv" / "bin" / "python"
     assert run(python, "-m", "pip", "install", "-q", "jax==0.10.0", "jaxlib==0.10.0").returncode == 0
-    source = next(cell.source for cell in nbformat.read(PATH, 4).cells if "def install" in cell.source)
-    script = source.partition("if importlib")[0] + f"install({str(ROOT)!r})\n"
+    script = install_cell(nbformat.read(PATH, 4)).partition("found = ")[0] + f"install(Path({str(ROOT)!r}))\n"
     done = run(python, "-c", script)
     assert done.returncode == 0, done.stderr
     said = run(python, "-c", "import jax, jaxlib, jaxnn; print(jax.__version__, jaxlib.__version__, jaxnn.relu)")
