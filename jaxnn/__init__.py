@@ -74,5 +74,6 @@ from jaxnn.training import fit as fit
 from jaxnn.training import init_state as init_state
 from jaxnn.training import train_epoch as train_epoch
 from jaxnn.training import train_step as train_step
+from jaxnn.versions import __version__ as __version__
 from jaxnn.weights import export as export
 from jaxnn.weights import load_weights as load_weights

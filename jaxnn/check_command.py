@@ -1,5 +1,6 @@
-"""`jaxnn check-gradients`: the audit of a model on a data set, and what a numerical gradient costs (row B4)."""
+"""`jaxnn check-gradients`: the audit of a model on a data set, and what a numerical gradient costs."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jaxnn.layers import Params
 from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.presets import ModelConfig, build_model, check_model, resolve_model
 from jaxnn.progress import format_seconds
+from jaxnn.terminal import print_json
 
 __all__ = ["CheckGradientsConfig", "run"]
 
@@ -82,7 +84,7 @@ def run(config: CheckGradientsConfig, console: Console) -> bool:
     sample = None if config.every_entry else config.sample
     report = check_gradients(loss, params, model_state, x, y, sample=sample, seed=config.seed)
     if config.json:
-        print(report.to_json())
+        print_json({**dataclasses.asdict(report), "ok": report.ok, "failed": report.failed})
         return report.ok
     console.print(str(report))
     console.print(_cost(loss, params, model_state, x, y))

@@ -164,7 +164,7 @@ def _parse(arguments: list[str]) -> Any:
             config = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS,
                 prog="jaxnn",
-                description="Deep learning from scratch, compiled. Start with: jaxnn train",
+                description="Deep learning from scratch, compiled. Start with: jaxnn train (versions: jaxnn --version)",
                 args=arguments,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )

@@ -10,6 +10,7 @@ import tyro
 
 from jaxnn import data
 from jaxnn.config import OPTIMIZERS, SCHEDULES
+from jaxnn.data_options import SCALINGS
 from jaxnn.presets import ACTIVATIONS, PRESETS
 from jaxnn.sampling import Sampling
 
@@ -38,7 +39,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),
     "sampling": get_args(Sampling),
     "dataset": tuple(source.name for source in data.sources()),
-    "compute_dtype": ("float32", "bfloat16"),
+    "compute_dtype": ("bfloat16", "float32"),
+    "scaling": SCALINGS,
+    "task": ("classification", "regression"),
     "on_divergence": ("stop", "restore", "ignore"),
 }
 
@@ -48,7 +51,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
 _FILES = {
     "bash": """
 _jaxnn() { _tyro_jaxnn; [ -z "${COMPREPLY[*]}" ] && COMPREPLY=(); }
-complete -o default -F _jaxnn jaxnn""",
+complete -o default -o filenames -F _jaxnn jaxnn""",
     "zsh": """
 [[ $words[2] == (evaluate|predict|export|diff|data) && $words[CURRENT] != -* ]] && _files
 [[ $words[CURRENT-1] == --dataset ]] && _files""",

@@ -41,8 +41,11 @@ class TrainConfig(ModelConfig):
     """Examples per step."""
     sampling: Annotated[str | None, of_the_model("NAME")] = None
     """How an epoch draws its examples: shuffle (each once), replacement (at random each step), in_order."""
-    compute_dtype: Annotated[str, tyro.conf.arg(metavar="NAME")] = "float32"
-    """What the network computes in, in training: float32, bfloat16 (its weights stay float32; pays on large GPUs)."""
+    compute_dtype: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: as its weights)")
+    ] = None
+    """What a network computes in while it trains: bfloat16, float32. Its weights stay float32, and so do its answers
+    afterwards. bfloat16 pays on GPUs, where layers are large."""
     seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
     """Random seed; the same seed and settings give the same network."""
     devices: Annotated[str | None, tyro.conf.arg(metavar="all|INT", help_behavior_hint="(default: one)")] = None
@@ -150,7 +153,7 @@ def check_names(config: TrainConfig) -> None:
         "optimizer": OPTIMIZERS,
         "sampling": ("shuffle", "replacement", "in_order"),
         "schedule": SCHEDULES,
-        "compute_dtype": ("float32", "bfloat16"),
+        "compute_dtype": ("bfloat16", "float32"),
     }.items():
         value = getattr(config, name)
         if value is not None:

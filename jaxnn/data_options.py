@@ -28,7 +28,7 @@ __all__ = [
 
 Scaling: TypeAlias = data.MinMax | data.Standardize | None
 
-_SCALINGS = ("min_max", "standardize", "none")
+SCALINGS = ("min_max", "standardize", "none")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def check_options(options: DivisionOptions) -> None:
     if options.task is not None:
         check_choice("task", options.task, ["classification", "regression"])
     if isinstance(options, DataOptions) and options.scaling is not None:
-        check_choice("scaling", options.scaling, _SCALINGS)
+        check_choice("scaling", options.scaling, SCALINGS)
     check_size("--split-seed", options.split_seed, at_least=0)
     for name in ("validation", "test"):
         size = getattr(options, name)

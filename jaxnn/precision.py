@@ -22,9 +22,10 @@ def mixed_precision(model: Layer, compute_dtype: DTypeLike = jnp.bfloat16) -> La
         y = float32(apply(bfloat16(params), model_state, bfloat16(x)))        ∂L/∂params in float32
 
     The weights that an optimizer moves stay as they are, in float32, since in bfloat16 W + step is W again for every
-    step below a 256th of W. What they are rounded to for each product has 8 bits of mantissa and float32's range, so
-    no loss needs to be scaled. Float32 stay besides: the sums within products and convolutions, the moments of
-    `batch_norm` and their running means, the logits' loss, and the optimizer's state. `model_state` is not cast.
+    step below a 512th of W. What they are rounded to for each product has a significand of 8 bits and float32's range,
+    so no loss needs to be scaled. Float32 stay besides: the sums within products and convolutions, the moments of
+    `batch_norm` and their running means, the logits' loss, and the optimizer's state. `model_state` is not cast: a
+    layer of your own casts what it takes from there, `model_state["mean"].astype(x.dtype)`.
 
     `fit(…, compute_dtype=…)`, `runner.train` and `jaxnn train --compute-dtype` do this to the model of a training. It
     pays where products are large and the device has units for them, such as a GPU's tensor cores; a CPU is slower.
@@ -45,10 +46,13 @@ def mixed_precision(model: Layer, compute_dtype: DTypeLike = jnp.bfloat16) -> La
     dtype = check_compute_dtype(compute_dtype)
 
     def narrow(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+        return jax.tree.map(lambda leaf: leaf.astype(dtype) if is_floating(leaf) else leaf, tree)
 
     def widen(y: Array) -> Array:
-        return y.astype(at_least_float32(y.dtype)) if jnp.issubdtype(y.dtype, jnp.floating) else y
+        return y.astype(at_least_float32(y.dtype)) if is_floating(y) else y
+
+    def is_floating(leaf: Any) -> bool:
+        return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
 
     def apply(
         params: Params,
@@ -69,9 +73,11 @@ def mixed_precision(model: Layer, compute_dtype: DTypeLike = jnp.bfloat16) -> La
 def check_compute_dtype(compute_dtype: Any) -> np.dtype:
     """The dtype, if a model can compute in it."""
     try:
-        dtype = np.dtype(compute_dtype)
+        dtype = None if compute_dtype is None else np.dtype(compute_dtype)  # NumPy's None is float64
     except TypeError:
-        raise TypeError(f"compute_dtype must be a dtype such as jnp.bfloat16; got {in_words(compute_dtype)}") from None
+        dtype = None
+    if dtype is None:
+        raise TypeError(f"compute_dtype must be a dtype such as jnp.bfloat16; got {in_words(compute_dtype)}")
     if dtype == np.float16:
         raise ValueError("compute_dtype float16 would need its loss scaled, or small gradients are 0; use bfloat16")
     if dtype not in (jnp.bfloat16, np.float32):

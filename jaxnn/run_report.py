@@ -126,5 +126,5 @@ def describe_model(config: TrainConfig, params: Params) -> str:
 def describe_method(config: TrainConfig) -> str:
     """How it is trained."""
     schedule = "" if config.schedule == "constant" else f" ({config.schedule})"
-    precision = "" if config.compute_dtype == "float32" else f", computed in {config.compute_dtype}"
+    precision = "" if config.compute_dtype is None else f", computed in {config.compute_dtype}"
     return f"{config.optimizer}, learning rate {config.learning_rate:g}{schedule}{precision}"

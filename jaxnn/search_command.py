@@ -142,7 +142,8 @@ def _stage(
 
     def stage(settings: dict[str, Any], key: PRNGKeyArray, state: Any) -> tuple[Any, dict[str, Array]]:
         trial = resolve_trial(config, settings, len(train[0]))
-        model = mixed_precision(build_model(trial, about.outputs), config.compute_dtype)
+        model = build_model(trial, about.outputs)
+        model = model if config.compute_dtype is None else mixed_precision(model, config.compute_dtype)
         optimizer = build_optimizer(trial, len(train[0]))
         decay = cast(Scalar, trial.weight_decay)
         has_penalty = not decouples(trial) and not (is_concrete(decay) and decay == 0)

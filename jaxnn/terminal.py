@@ -37,7 +37,7 @@ def complain(sentence: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print what a program may read: JSON on stdout. What is no number there is null.
+    """Print what a program may read: JSON on stdout, in ASCII for any terminal. What is no number there is null.
 
     >>> print_json({"accuracy": 0.5, "error": float("nan"), "classes": ("a", "b")})
     {
@@ -49,7 +49,7 @@ def print_json(value: Any) -> None:
       ]
     }
     """
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -339,6 +339,7 @@ def _batch_sharding(config: TrainConfig) -> NamedSharding | None:
 def check_alike(config: TrainConfig, digest: str) -> None:
     """Refuse to train with processes that have other data or settings."""
     settings = replace(config, process_id=None, out=None, data_dir=None, dataset="", debug=False)
+    settings = replace(settings, json=False, no_compilation_cache=False)
     ours = hashlib.sha256(f"{settings} {digest}".encode()).digest()
     everybodys = hosts.call(multihost_utils.process_allgather, np.frombuffer(ours, np.uint8))
     for number, theirs in enumerate(everybodys):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import jax
 
-__all__ = ["available_cores", "describe_devices", "describe_processor", "versions"]
+__all__ = ["__version__", "available_cores", "describe_devices", "describe_processor", "versions"]
+
+__version__ = metadata.version("jaxnn")
 
 _PACKAGES = ("jaxnn", "jax", "jaxlib", "numpy", "optax")
 

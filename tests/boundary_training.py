@@ -282,6 +282,7 @@ TRAINING = {
     ],
     "mixed_precision": [
         *not_a_compute_dtype(lambda dtype: nn.mixed_precision(NEVER, dtype)),
+        (lambda: nn.mixed_precision(NEVER, None), "compute_dtype must be a dtype such as jnp.bfloat16; got None"),
         (lambda: nn.mixed_precision(nn.relu), "model must be a Layer, such as mlp([100], outputs=10); got function"),
         (lambda: nn.mixed_precision(NEVER).apply({}, {}, "a"), "x must be an array; got str"),
         (lambda: nn.mixed_precision(NEVER).apply(None, {}, X), "params must be a dict; got None"),

@@ -26,6 +26,8 @@ CASES = [
     ("jaxnn train --dataset cif", {"cifar10", "cifar100"}),
     ("jaxnn train --dataset some_f", {"some_folder"}),
     ("jaxnn train --resume some_f", {"some_folder"}),
+    ("jaxnn train --scaling m", {"min_max"}),
+    ("jaxnn train --task c", {"classification"}),
     ("jaxnn evaluate --split v", {"validation"}),
 ]
 
@@ -64,7 +66,7 @@ def test_files_where_a_run_is_named(scripts):
     """In bash by itself, where what it was told has nothing to say: no match at all, not an empty one."""
     script = BASH.format(words="jaxnn evaluate some_f") + '\necho "${#COMPREPLY[@]}"; complete -p jaxnn'
     said = run("bash", script, scripts).split("\n")
-    assert said[-3:-1] == ["0", "complete -o default -F _jaxnn jaxnn"]
+    assert said[-3:-1] == ["0", "complete -o default -o filenames -F _jaxnn jaxnn"]
 
 
 def test_zsh_reads_it(scripts):

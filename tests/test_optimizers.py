@@ -13,8 +13,6 @@ import pytest
 import jaxnn as nn
 from tests.optimizer_cases import CASES, EVERY_LEAF, last, run
 
-pytestmark = pytest.mark.little_optimized
-
 MAKERS = {
     "sgd": nn.sgd,
     "momentum": nn.momentum,

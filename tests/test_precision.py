@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn import cli, runner
+from jaxnn import cli, runner, search_command
 from jaxnn.run_folder import read_config
-
-pytestmark = pytest.mark.little_optimized
+from jaxnn.train_options import TrainOptions
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
@@ -143,6 +142,73 @@ def test_the_host_loop_does_the_same_and_goes_on_with_nothing_else(tmp_path):
     )  # fmt: skip
     np.testing.assert_allclose(result.history.loss, whole.history.loss, rtol=2e-2)
     np.testing.assert_allclose(result.history.loss[:3], whole.history.loss[:3], rtol=1e-2)
+
+
+def centred():
+    """A layer with a state, as one of one's own may be: it casts what it takes from there."""
+
+    def init(key, input_shape):
+        return {}, {"mean": jnp.zeros(input_shape)}, input_shape
+
+    def apply(params, model_state, x, *, training=False, key=None):
+        mean = x.mean(axis=0).astype(jnp.float32) if training else model_state["mean"]
+        return x - mean.astype(x.dtype)[None], {"mean": mean}
+
+    return nn.Layer(init, apply, "centred")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_state_does_not_make_products_wide(training):
+    model = nn.mixed_precision(nn.sequential(nn.flatten(), centred(), nn.dense(3)))
+    params, model_state, _ = model.init(KEY, X.shape[1:])
+    traced = jax.make_jaxpr(lambda x: model.apply(params, model_state, x, training=training))(X)
+    assert set(products(traced.jaxpr)) == {("bfloat16", "bfloat16")}
+    assert [value.dtype for value in traced.out_avals] == [np.float32, np.float32]
+
+
+def test_data_that_is_split_or_read_or_mapped_over(tmp_path):
+    """The same numbers, to the rounding of bfloat16, from a stream, on two devices, and in a sweep."""
+    settings = {"key": KEY, "epochs": 2, "batch_size": 20, "compute_dtype": jnp.bfloat16}
+    model, loss, optimizer = nn.mlp([8], 3), nn.softmax_cross_entropy, nn.sgd(0.1)
+    whole = nn.fit(model, loss, optimizer, (X, Y), **settings).history.loss
+    split = nn.fit(model, loss, optimizer, (X, Y), batch_sharding=nn.data_parallel(jax.devices()[:2]), **settings)
+    np.savez(tmp_path / "data.npz", x=X, y=Y)
+    read = runner.train(model, loss, optimizer, nn.data.stream((X, Y)), metrics={}, **settings)
+    settings = settings | {"key": None}
+
+    def run(config, key):
+        return nn.fit(model, loss, nn.sgd(config["rate"]), (X, Y), **{**settings, "key": key}).history.loss
+
+    swept = nn.sweep(run, {"rate": jnp.array([0.1, 0.2])}, key=KEY, progress=False).outcomes
+    alone = run({"rate": 0.1}, jax.random.fold_in(KEY, 0))
+    for ours, expected in ((split.history.loss, whole), (read.history.loss, whole), (swept[0, 0], alone)):
+        np.testing.assert_allclose(ours, expected, rtol=2e-2)
+        assert ours.dtype == np.float32
+
+
+def test_without_it_float64_stays(digits):
+    """`jaxnn train` under JAX_ENABLE_X64: nothing is narrowed that nobody asked for."""
+    with jax.enable_x64(True):
+        x, y = X.astype(np.float64), Y
+        run = lambda key, x, y, dtype: nn.fit(
+            nn.mlp([8], 3), nn.softmax_cross_entropy, nn.sgd(0.1), (x, y), key=key, epochs=1, batch_size=20,
+            compute_dtype=dtype,
+        )  # fmt: skip
+        kinds = {
+            dtype: set(products(jax.make_jaxpr(lambda key, x, y, dtype=dtype: run(key, x, y, dtype))(KEY, x, y).jaxpr))
+            for dtype in (None, "float32")
+        }
+    assert kinds == {None: {("float64", "float64")}, "float32": {("float32", "float32")}}
+    assert TrainOptions().compute_dtype is None
+
+
+def test_a_search_computes_in_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    wrapped = []
+    monkeypatch.setattr(search_command, "mixed_precision", lambda model, dtype: wrapped.append(dtype) or model)
+    small = "search --trials 2 --rounds 1 --epochs 1 --hidden-sizes 4 --batch-norm False --dropout 0"
+    assert cli.main([*small.split(), "--compute-dtype", "bfloat16", "--out", "found"]) == 0
+    assert set(wrapped) == {"bfloat16"}
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.little_optimized
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("tutorial", "layers", "own-optimizer", "hosts", "gpu", "coming-from", "benchmarks")
+PAGES = ("tutorial", "layers", "own-optimizer", "hosts", "gpu", "coming-from", "benchmarks", "faq", "contributing")
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -74,6 +74,11 @@ def test_what_agrees_and_what_does_not():
             assert_agree([(other, "a 0.50")], within=0.02)
     with pytest.raises(AssertionError):
         assert_agree([("3 of 10", "3 of 11")], within=0.02)
+
+
+def test_the_questions(tmp_path, monkeypatch, types_unchecked):
+    _, pairs = run("faq", tmp_path, monkeypatch)
+    assert_agree(pairs, within=0.1)
 
 
 def test_the_tutorial(tmp_path, monkeypatch, types_unchecked):
