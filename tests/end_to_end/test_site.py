@@ -6,7 +6,6 @@ import importlib.util
 import inspect
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,12 +16,12 @@ from urllib.parse import unquote, urlsplit
 import jax
 import pytest
 
+from tests.browser import complaints, opened, prefers, size
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 
 
 def public_names():
@@ -240,31 +239,14 @@ def url(site):
 
 @pytest.fixture(scope="module")
 def started(url):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    if not (BROWSER and DRIVER):
-        pytest.skip("needs Chromium and chromedriver on the PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    arguments = ["--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1400,900"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # which root cannot have
-    for argument in arguments:
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    yield driver
-    driver.quit()
+    with opened() as driver:
+        yield driver
 
 
 @pytest.fixture
 def browser(started):
     yield started
-    assert [entry for entry in started.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-
-
-def wide(driver, width):
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    assert complaints(started) == []
 
 
 def until(driver, script):
@@ -274,7 +256,7 @@ def until(driver, script):
 
 
 def test_no_page_is_wider_than_a_narrow_screen(browser, site, url):
-    wide(browser, 360)
+    size(browser, 360)
     pages = [page.parent.relative_to(site) for page in site.glob("*/index.html")]
     pages += [f"reference/{page}" for page in ("optimizers", "layers", "command", "data")]
     assert len(pages) > 8
@@ -285,7 +267,7 @@ def test_no_page_is_wider_than_a_narrow_screen(browser, site, url):
 
 
 def test_formulas_have_a_size_and_the_font_that_can_set_them(browser, url):
-    wide(browser, 1400)
+    size(browser, 1400)
     browser.get(f"{url}reference/optimizers/")
     until(browser, "return document.fonts.status === 'loaded'")
     assert browser.execute_script("return [...document.fonts].map(font => font.status)") == ["loaded"]
@@ -298,7 +280,7 @@ def test_formulas_have_a_size_and_the_font_that_can_set_them(browser, url):
 
 
 def test_search_finds_adam(browser, url):
-    wide(browser, 1400)
+    size(browser, 1400)
     browser.get(url)
     field = browser.find_element("css selector", "input.md-search__input")
     field.click()
@@ -314,8 +296,7 @@ def test_search_finds_adam(browser, url):
 def test_light_and_dark(browser, url):
     shown = "return getComputedStyle(document.body).backgroundColor"
     for scheme, expected in (("light", "default"), ("dark", "slate")):
-        features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+        prefers(browser, scheme)
         browser.get("about:blank")  # from where nothing writes the choice of before
         origin = {"origin": url.rstrip("/"), "storageTypes": "local_storage"}
         browser.execute_cdp_cmd("Storage.clearDataForOrigin", origin)

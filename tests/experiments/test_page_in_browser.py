@@ -1,18 +1,14 @@
 """The page in a real browser, without a window: what a reader does with mouse and keyboard."""
 
-import os
-import shutil
 import threading
 
 import pytest
 
 from experiments.shared import page
+from tests.browser import complaints, opened, prefers, size
 from tests.experiments.sample_results import write_several
 
 webdriver = pytest.importorskip("selenium.webdriver")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the PATH")
 
 SHOWN = "return [...document.querySelectorAll('article:not([hidden])')].map(article => article.id)"
 LISTED = "return [...document.querySelectorAll('.contents li:not([hidden]) a')].map(link => link.hash.slice(1))"
@@ -33,18 +29,8 @@ def url(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def started(url):
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    arguments = ["--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1400,900"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # which root cannot have
-    for argument in arguments:
-        options.add_argument(argument)
-    # With both paths named, selenium looks for nothing and loads nothing.
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    yield driver
-    driver.quit()
+    with opened() as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -56,19 +42,7 @@ def browser(started, url):
     started.get("about:blank")  # a change of the fragment alone would not load the page again
     started.get(url)
     yield started
-    assert [entry for entry in started.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-
-
-def size(driver, width, height=900):
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def prefers(driver, scheme="light", motion="no-preference"):
-    features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
-    driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": name, "value": value} for name, value in features.items()]}
-    )
+    assert complaints(started) == []
 
 
 def press(driver, *keys):
