@@ -35,7 +35,9 @@ REAL_DATA = Path(os.environ.get("JAXNN_TEST_DATA", BESIDE))
 def forget_programs(request) -> Iterator[None]:
     """What a file's tests have compiled is kept for them alone: otherwise a process grows to 4 GB, and slower.
 
-    A file marked `little_optimized`, and every doctest, compares values, and spends most of its time in XLA's optimizer.
+    A file marked `little_optimized`, and every doctest, spends most of its time in XLA's optimizer and says nothing of
+    speed. As users compile are tested: convolution, optimizers, mixed precision, bits that repeat, what is killed and
+    goes on, the README and, in the gate, all experiments.
     """
     is_little = isinstance(request.node, DoctestModule) or request.node.get_closest_marker("little_optimized")
     jax.config.update("jax_disable_most_optimizations", bool(is_little))

@@ -18,6 +18,8 @@ from jaxnn import checkpoint_folder, programs, runner
 from jaxnn.checkpoint import read_about, read_history
 from jaxnn.checkpoint_folder import best_of, checkpoints_in
 
+pytestmark = pytest.mark.little_optimized
+
 X = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 DATA = nn.data.Dataset(X, np.random.default_rng(1).integers(0, 3, 50).astype(np.int32))
 VALIDATION = nn.data.Dataset(X[:9] + 0.1, DATA.y[:9])

@@ -22,6 +22,8 @@ from jaxnn.run_folder import create
 from jaxnn.terminal import complain
 from tests.data.test_sources import few_records, tiny_cifar10, write_batches
 
+pytestmark = pytest.mark.little_optimized
+
 QUICK = ["--epochs", "3", "--hidden-sizes", "16"]
 
 

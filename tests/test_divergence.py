@@ -14,6 +14,8 @@ from jaxnn.checkpoint_folder import checkpoints_in
 from jaxnn.config import OPTIMIZERS
 from jaxnn.divergence import all_finite, learning_rate, slowed
 
+pytestmark = pytest.mark.little_optimized
+
 X = np.random.default_rng(0).normal(size=(48, 4)).astype(np.float32)
 DATA = nn.data.Dataset(X, np.arange(48, dtype=np.float32))  # the targets say which example it is
 STEPS = 6

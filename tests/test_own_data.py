@@ -15,6 +15,8 @@ import jaxnn as nn
 from jaxnn import cli, train_command
 from jaxnn.config import TrainConfig
 
+pytestmark = pytest.mark.little_optimized
+
 SHORT = ["--hidden-sizes", "8", "--batch-norm", "False", "--dropout", "0"]
 
 

@@ -13,6 +13,8 @@ import pytest
 from jaxnn import checkpoint_folder, cli, host_loop, programs, run_folder, train_command
 from jaxnn.checkpoint_folder import checkpoints_in
 
+pytestmark = pytest.mark.little_optimized
+
 SMALL = ["--model", "two-layer-net", "--hidden-sizes", "8", "--batch-size", "200", "--epochs"]
 STEPS = 6
 

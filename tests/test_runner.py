@@ -10,6 +10,8 @@ import pytest
 import jaxnn as nn
 from jaxnn import runner
 
+pytestmark = pytest.mark.little_optimized
+
 X = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 DATA = nn.data.Dataset(X, np.random.default_rng(1).integers(0, 3, 50).astype(np.int32))
 VALIDATION = nn.data.Dataset(X[:9] + 0.1, DATA.y[:9])

@@ -14,6 +14,8 @@ from jaxnn.data.dataset import DataError
 from jaxnn.data.streaming import stream
 from jaxnn.sampling import epoch_indices
 
+pytestmark = pytest.mark.little_optimized
+
 X = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 DATA = nn.data.Dataset(X, np.random.default_rng(1).integers(0, 3, 50).astype(np.int32))
 VALIDATION = nn.data.Dataset(X[:9] + 0.1, DATA.y[:9])

@@ -13,6 +13,8 @@ from jaxnn.search_options import SearchConfig, space_of
 from jaxnn.sweep_result import Best
 from jaxnn.train_options import TrainOptions
 
+pytestmark = pytest.mark.little_optimized
+
 QUICK = ["search", "--model", "two-layer-net", "--trials", "6", "--rounds", "2", "--keep", "0.5", "--examples", "200", "--epochs", "2"]  # fmt: skip
 
 

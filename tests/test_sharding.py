@@ -6,6 +6,8 @@ import jaxnn as nn
 from jaxnn import cli, programs, runner, train_command
 from jaxnn.sharding import check_batch_sharding, own_rows, place_rows, split_evenly
 
+pytestmark = pytest.mark.little_optimized
+
 four = pytest.mark.skipif(len(jax.devices()) < 4, reason="fewer than 4 devices")
 
 MLP = nn.mlp([8], outputs=3, batch_norm=True, dropout=0.3)

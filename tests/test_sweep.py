@@ -19,6 +19,8 @@ from jaxnn import sweep_result
 from jaxnn._columns import as_columns
 from jaxnn.sweep_program import Block, Program, bytes_at_once, choose_block, trace
 
+pytestmark = pytest.mark.little_optimized
+
 module = importlib.import_module("jaxnn.sweep")  # the attribute jaxnn.sweep is the function
 
 KEY = jax.random.key(3)

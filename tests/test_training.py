@@ -11,6 +11,8 @@ import pytest
 import jaxnn as nn
 from jaxnn.training import epoch_indices
 
+pytestmark = pytest.mark.little_optimized
+
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(50, 6)).astype(np.float32)

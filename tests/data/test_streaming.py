@@ -25,6 +25,8 @@ from jaxnn.data.image_folder import FolderParts
 from jaxnn.data.streaming import stream
 from jaxnn.sampling import epoch_indices
 
+pytestmark = pytest.mark.little_optimized
+
 KEY = jax.random.key(1)
 
 

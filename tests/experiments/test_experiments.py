@@ -15,6 +15,8 @@ from experiments.shared.experiment import perform
 from experiments.shared.images import Place
 from experiments.shared.rows import ROWS
 
+pytestmark = pytest.mark.little_optimized
+
 FOLDER = Path(experiments.__file__).parent
 WITHOUT_CLAIMS = {"X2"}  # the page itself
 
