@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+pytestmark = pytest.mark.little_optimized
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 

@@ -11,6 +11,8 @@ from jaxnn import runner
 from tests.end_to_end.test_docs import DOCS
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras looks for TensorFlow otherwise
+pytestmark = pytest.mark.little_optimized
+
 PAGE = (DOCS / "interop.md").read_text()
 INTRODUCTION, *SECTIONS = re.split(r"^##+ (.*)\n", PAGE, flags=re.MULTILINE)
 SECTIONS = dict(zip(SECTIONS[::2], SECTIONS[1::2], strict=True))
