@@ -15,6 +15,8 @@ from jax import lax
 
 from jaxnn import _products, convolution
 
+pytestmark = pytest.mark.little_optimized
+
 
 def pads_of(image, kernel, strides, padding):
     """The definition of "SAME": size / stride positions rounded up, the odd zero at the end."""

@@ -8,8 +8,6 @@ import pytest
 import jaxnn as nn
 from jaxnn import convolution
 
-pytestmark = pytest.mark.little_optimized
-
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6, 5, 2)), jnp.float32)
 
 

@@ -89,7 +89,7 @@ def test_running_moments_do_not_stall():
 
 def test_float32_changes_no_bit():
     settings = {"key": KEY, "epochs": 2, "batch_size": 20}
-    fit = lambda **more: nn.fit(MODELS["mlp"], nn.softmax_cross_entropy, nn.adam(0.01), (X, Y), **settings, **more)
+    fit = lambda **more: nn.fit(nn.mlp([8], 3), nn.softmax_cross_entropy, nn.adam(0.01), (X, Y), **settings, **more)
     for left, right in zip(*map(jax.tree.leaves, (fit(), fit(compute_dtype="float32"))), strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -127,7 +127,7 @@ def test_equal_accuracy(make, rate, margin, digits):
 def test_the_host_loop_does_the_same_and_goes_on_with_nothing_else(tmp_path):
     def train(epochs, compute_dtype):
         return runner.train(
-            MODELS["mlp"], nn.softmax_cross_entropy, nn.adam(0.01), (X, Y), key=KEY, epochs=epochs, batch_size=20,
+            nn.mlp([8], 3), nn.softmax_cross_entropy, nn.adam(0.01), (X, Y), key=KEY, epochs=epochs, batch_size=20,
             compute_dtype=compute_dtype, checkpoints=nn.Checkpoints(tmp_path, resume=True),
         )  # fmt: skip
 
@@ -137,7 +137,7 @@ def test_the_host_loop_does_the_same_and_goes_on_with_nothing_else(tmp_path):
             train(3, other)
     result = train(3, "bfloat16")
     whole = nn.fit(
-        MODELS["mlp"], nn.softmax_cross_entropy, nn.adam(0.01), (X, Y),
+        nn.mlp([8], 3), nn.softmax_cross_entropy, nn.adam(0.01), (X, Y),
         key=KEY, epochs=3, batch_size=20, compute_dtype=jnp.bfloat16,
     )  # fmt: skip
     np.testing.assert_allclose(result.history.loss, whole.history.loss, rtol=2e-2)

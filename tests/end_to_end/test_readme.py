@@ -13,6 +13,7 @@ from PIL import Image
 from jaxnn import cli
 
 matplotlib.use("Agg")
+pytestmark = pytest.mark.little_optimized
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

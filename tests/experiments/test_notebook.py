@@ -42,7 +42,12 @@ def assert_it_says_what_it_should(said):
 def test_it_runs_from_top_to_bottom(committed, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    environment = {"JAXNN_QUICK": "1", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment = {
+        "JAXNN_QUICK": "1",
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
