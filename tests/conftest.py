@@ -36,8 +36,8 @@ def forget_programs(request) -> Iterator[None]:
     """What a file's tests have compiled is kept for them alone: otherwise a process grows to 4 GB, and slower.
 
     A file marked `little_optimized`, and every doctest, spends most of its time in XLA's optimizer and says nothing of
-    speed. As users compile are tested: optimizers, layers of images, mixed precision, bits that repeat and, in the gate,
-    the README's command and all experiments.
+    speed. As users compile are tested: optimizers, layers of images, bits that repeat and, in the gate, the README's
+    command and all experiments.
     """
     is_little = isinstance(request.node, DoctestModule) or request.node.get_closest_marker("little_optimized")
     jax.config.update("jax_disable_most_optimizations", bool(is_little))

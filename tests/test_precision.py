@@ -10,6 +10,8 @@ from jaxnn import cli, runner, search_command
 from jaxnn.run_folder import read_config
 from jaxnn.train_options import TrainOptions
 
+pytestmark = pytest.mark.little_optimized
+
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 8, 8, 2)).astype(np.float32)
@@ -169,7 +171,8 @@ def test_a_state_does_not_make_products_wide(training):
 def test_data_that_is_split_or_read_or_mapped_over(tmp_path):
     """The same numbers, to the rounding of bfloat16, from a stream, on two devices, and in a sweep."""
     settings = {"key": KEY, "epochs": 2, "batch_size": 20, "compute_dtype": jnp.bfloat16}
-    model, loss, optimizer = nn.mlp([8], 3), nn.softmax_cross_entropy, nn.sgd(0.1)
+    model = nn.sequential(nn.flatten(), nn.dense(3))
+    loss, optimizer = nn.softmax_cross_entropy, nn.sgd(0.1)
     whole = nn.fit(model, loss, optimizer, (X, Y), **settings).history.loss
     split = nn.fit(model, loss, optimizer, (X, Y), batch_sharding=nn.data_parallel(jax.devices()[:2]), **settings)
     np.savez(tmp_path / "data.npz", x=X, y=Y)

@@ -92,6 +92,7 @@ def test_the_tutorial(tmp_path, monkeypatch, types_unchecked):
     assert history.train["accuracy"][-1] > history.validation["accuracy"][-1]
 
 
+@pytest.mark.slow
 def test_layers_of_ones_own(tmp_path, monkeypatch, types_unchecked):
     namespace, pairs = run("layers", tmp_path, monkeypatch, dtype_promotion="strict")
     assert_agree(pairs, within=0.05)
@@ -122,6 +123,7 @@ def test_layers_of_ones_own(tmp_path, monkeypatch, types_unchecked):
     assert float(moved[2:5, 3:6].sum()) == 500 and bool((moved[2:5, 3:6] > 25).all())
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_ones_own(tmp_path, monkeypatch, types_unchecked):
     namespace, pairs = run("own-optimizer", tmp_path, monkeypatch)
     checked, others = pairs[0], pairs[1:]
