@@ -1,10 +1,15 @@
 """docs/: the code of the pages runs, and prints what they say it prints."""
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import pytest
+
+from jaxnn import cli
 
 pytestmark = pytest.mark.little_optimized
 
@@ -65,3 +70,37 @@ def test_the_page_on_sweeps(capsys):
     assert last.high / last.low < 0.1 * first.high / first.low
     assert namespace["search"].best.value > 0.85
     assert "4 of 16 trained to the end" in said
+
+
+def commands(page):
+    """The lines for a shell, without what is said of them."""
+    lines = "".join(block for language, block in blocks(page) if language == "sh").splitlines()
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+@pytest.mark.slow
+def test_the_commands_on_the_page_on_reliability(tmp_path, monkeypatch, capsys):
+    """With digits and a small network instead of MNIST and a large one."""
+    monkeypatch.chdir(tmp_path)
+    small = {"--dataset mnist --model convnet": "--hidden-sizes 8 --epochs 2", "mnist-convnet-001": "digits-mlp-001"}
+    for line in commands("reliability.md"):
+        for large, instead in small.items():
+            line = line.replace(large, instead)
+        status = cli.main(shlex.split(line)[1:])
+        assert status == (1 if " diff " in line else 0), line  # two seeds part
+    assert "part at step 1" in capsys.readouterr().out
+    assert (tmp_path / "weights.npz").exists()
+
+
+@pytest.mark.slow
+def test_the_commands_on_the_page_on_other_libraries(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    train, export, look = commands("interop.md")
+    assert cli.main(shlex.split(train)[1:]) == 0
+    capsys.readouterr()
+    export, _, file = export.partition(" > ")
+    assert cli.main(shlex.split(export)[1:]) == 0
+    (tmp_path / file).write_text(capsys.readouterr().out)
+    said = subprocess.run([sys.executable, *shlex.split(look)[1:]], capture_output=True, text=True, check=True).stdout
+    assert "(dense1): Linear(in_features=64, out_features=200, bias=True)" in said
