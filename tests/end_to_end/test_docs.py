@@ -75,7 +75,7 @@ def test_the_page_on_sweeps(capsys):
 def commands(page):
     """The lines for a shell, without what is said of them."""
     lines = "".join(block for language, block in blocks(page) if language == "sh").splitlines()
-    return [line.split("  #")[0].strip() for line in lines]
+    return [line.split(" #")[0].strip() for line in lines]
 
 
 @pytest.mark.slow
