@@ -3,11 +3,24 @@
 import contextlib
 import os
 import shutil
+import threading
 
 import pytest
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")
+
+
+@contextlib.contextmanager
+def served(server):
+    """The address of a server while it serves."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import types
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import jax
 import pytest
 
-from tests.browser import complaints, opened, prefers, size
+from tests.browser import complaints, opened, prefers, served, size
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -229,12 +228,9 @@ def url(site):
         def log_message(self, *arguments):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as serving:
-        thread = threading.Thread(target=serving.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{serving.server_port}/"
-        serving.shutdown()
-        thread.join()
+    handler = functools.partial(Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, served(server) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 """The page in a real browser, without a window: what a reader does with mouse and keyboard."""
 
-import threading
-
 import pytest
 
 from experiments.shared import page
-from tests.browser import complaints, opened, prefers, size
+from tests.browser import complaints, opened, prefers, served, size
 from tests.experiments.sample_results import write_several
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -19,12 +17,8 @@ ALL = ["perceptron", "optimizer_paths", "batch_norm", "dropout"]
 def url(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     write_several(results)
-    with page.server(page.write(results, results / "index.html")) as serving:
-        thread = threading.Thread(target=serving.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{serving.server_port}/"
-        serving.shutdown()
-        thread.join()
+    with page.server(page.write(results, results / "index.html")) as server, served(server) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
