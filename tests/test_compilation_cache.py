@@ -15,6 +15,7 @@ from jax._src import compiler as _compiler
 from jax.experimental.compilation_cache import compilation_cache
 from safetensors.numpy import load_file
 
+import jaxnn.compilation_cache
 from jaxnn import cli
 from jaxnn.compilation_cache import keep_compiled, total_bytes
 
@@ -56,18 +57,21 @@ def forget(folder):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def test_a_second_training_compiles_nothing_and_ends_at_the_same_bits(tmp_path, hits):
+def test_a_second_training_compiles_nothing_and_ends_at_the_same_bits(tmp_path, hits, monkeypatch):
+    """With every program kept: which takes a tenth of a second to compile differs from one run to the next."""
+    monkeypatch.setattr(jaxnn.compilation_cache, "_SHORTEST", 0.0)
     folder = tmp_path / "compiled"
-    ended = []
+    kept, ended = [], []
     for run in ("first", "second"):
         hits.clear()
         jax.clear_caches()
         compilation_cache.reset_cache()
         assert cli.main([*QUICK, "--out", run], compiled=folder) == 0
+        kept.append({path.name for path in folder.rglob("*-cache")})
         ended.append({name: values.tobytes() for name, values in load_file(f"{run}/weights.safetensors").items()})
-    kept = [path.name for path in folder.rglob("*-cache")]
-    assert any(name.startswith("jit_chunk-") for name in kept)
-    assert len(hits) == len(kept) - 1  # but for the program that asks whether anything is taken back
+    assert any(name.startswith("jit_chunk-") for name in kept[0])
+    assert kept[0] == kept[1]
+    assert len(hits) >= len(kept[0]) - 1  # but for the program that asks whether anything is taken back
     assert ended[0] == ended[1]
 
 
