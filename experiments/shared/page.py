@@ -31,7 +31,7 @@ try:
 except ModuleNotFoundError as error:
     raise ValueError('the page needs more packages: python -m pip install -e ".[report]"') from error
 
-__all__ = ["serve", "write"]
+__all__ = ["read_sections", "render", "serve", "write"]
 
 THE_PAGE = "X2"  # the row that asks for this page: it holds where no other row of the sources lacks its claim
 
@@ -112,13 +112,7 @@ def write(results: Path, out: Path) -> Path:
     Raises:
         ValueError: there are none, or one of them is broken.
     """
-    paths = [path for path in results.glob("*/result.json") if not path.parent.name.startswith(".")]
-    if not paths:
-        raise ValueError(f"no results in {results}; to have them: python -m experiments run --all")
-    order = {name: place for place, name in enumerate(NAMES)}
-    paths.sort(key=lambda path: (order.get(path.parent.name, len(order)), path.parent.name))
-    sections = [read_section(number, path) for number, path in enumerate(paths, start=1)]
-    text = _render(sections)
+    text = render(read_sections(results))
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")
     aside.write_text(text, encoding="utf-8", newline="\n")
@@ -180,6 +174,20 @@ def rows_of(sections: Sequence[Section]) -> list[Row]:
     if all(row.verdict != "missing" for row in rows if not row.code.startswith("X")):
         rows = [row._replace(verdict="reproduced") if row.code == THE_PAGE and not row.places else row for row in rows]
     return rows
+
+
+def read_sections(results: Path) -> list[Section]:
+    """The experiments of which a folder has results, in their order.
+
+    Raises:
+        ValueError: there are none, or one of them is broken.
+    """
+    paths = [path for path in results.glob("*/result.json") if not path.parent.name.startswith(".")]
+    if not paths:
+        raise ValueError(f"no results in {results}; to have them: python -m experiments run --all")
+    order = {name: place for place, name in enumerate(NAMES)}
+    paths.sort(key=lambda path: (order.get(path.parent.name, len(order)), path.parent.name))
+    return [read_section(number, path) for number, path in enumerate(paths, start=1)]
 
 
 def read_section(number: int, path: Path) -> Section:
@@ -282,7 +290,8 @@ def _title(name: str) -> str:
     return " ".join([first[0].upper() + first[1:], *others])
 
 
-def _render(sections: Sequence[Section]) -> str:
+def render(sections: Sequence[Section]) -> str:
+    """The page, in HTML."""
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),

@@ -1,6 +1,7 @@
 """The documentation: every public name has its entry, every link leads somewhere, and the site builds and works."""
 
 import functools
+import html
 import http.server
 import importlib.util
 import inspect
@@ -15,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import jax
 import pytest
 
+from experiments.shared.catalogue import NAMES
 from tests.browser import complaints, opened, prefers, served, size
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +80,7 @@ def test_the_script_of_the_first_page(capsys):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The site, built without a warning."""
-    for needed in ("mkdocs", "material", "mkdocstrings_handlers.python", "latex2mathml"):
+    for needed in ("mkdocs", "material", "mkdocstrings_handlers.python", "latex2mathml", "nbconvert"):
         pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", ".mkdocs.yml", "--site-dir", folder]
@@ -121,6 +123,30 @@ def test_the_page_of_the_command_has_every_option(site, capsys):
         options = set(re.findall(r"^\W*(--[a-z][\w-]*)", capsys.readouterr().out, re.M))
         assert options and options == set(re.findall(r"<dt><code>(--[\w-]+)", section))
     assert "Normalise each hidden layer over the mini-batch." in sections["train"]
+
+
+def test_the_notebook_is_a_page_with_what_it_printed(site):
+    nbformat = pytest.importorskip("nbformat")
+    page = (site / "notebook" / "index.html").read_text()
+    shown = html.unescape(re.sub(r"<[^>]+>", "", page))
+    for cell in nbformat.read(ROOT / "experiments" / "colab.ipynb", as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.source in shown
+            assert all(output.get("text", "").rstrip() in shown for output in cell.outputs)
+    (picture,) = re.findall(r'<img alt="What the cell above draws" src="([^"]+)"', page)
+    assert (site / "notebook" / picture).resolve().read_bytes().startswith(b"\x89PNG")
+    (source,) = re.findall(r'href="([^"]+)">a notebook</a>', page)
+    assert (site / "notebook" / source).resolve().read_bytes() == (ROOT / "experiments" / "colab.ipynb").read_bytes()
+
+
+def test_every_experiment_is_listed_and_leads_to_its_results(site):
+    listed = re.findall(
+        r'href="\.\./results\.html#(\w+)">[^<]+\?</a><br ?/?>\s*<code>\1</code>: (\d+) of \2 claims hold',
+        (site / "experiments" / "index.html").read_text(),
+    )
+    assert [name for name, _ in listed] == list(NAMES)
+    results = (site / "results.html").read_text()
+    assert all(f'<article id="{name}"' in results for name in NAMES)
 
 
 def test_nothing_is_fetched_from_elsewhere(site):
@@ -206,16 +232,17 @@ def test_links_out_of_docs_are_taken_along(helper, caplog):
     config.plugins._current_plugin = "the hook"  # as it is while mkdocs calls one
     hook = helper("hook")
     text = "[a](../../experiments/dropout.py#x) [b](../index.md) ![c](../../benchmarks/results/amd-epyc-2-cores.png)"
+    text += " [n](../../experiments/colab.ipynb)"
     here = structure.File.generated(config, "reference/here.md", content=text)
     files = structure.Files([here])
     hook.on_files(files, config)
-    taken = {file.src_uri: file.abs_src_path for file in files if file is not here}
-    places = ("experiments/dropout.py", "benchmarks/results/amd-epyc-2-cores.png")
+    taken = {file.src_uri: file.abs_src_path for file in files if file.src_uri.startswith("repository/")}
+    places = ("experiments/dropout.py", "benchmarks/results/amd-epyc-2-cores.png", "experiments/colab.ipynb")
     assert taken == {f"repository/{place}": str(ROOT / place) for place in places}
     page = types.SimpleNamespace(file=here)
     assert hook.on_page_markdown(text, page) == (
         "[a](../repository/experiments/dropout.py#x) [b](../index.md) "
-        "![c](../repository/benchmarks/results/amd-epyc-2-cores.png)"
+        "![c](../repository/benchmarks/results/amd-epyc-2-cores.png) [n](../notebook.md)"
     )
     assert not caplog.records
     hook.on_page_markdown("[d](../../experiments/gone.py)", page)

@@ -72,6 +72,7 @@ def test_what_is_committed_is_whole_and_small(committed):
     counts = [cell.execution_count for cell in committed.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))
     assert {output.get("name", "stdout") for output in outputs(committed)} == {"stdout"}
+    assert not any(cell.metadata for cell in committed.cells)  # such as the times at which it ran
     assert not re.search(r"/(work|tmp|root|home)/", PATH.read_text())
 
 
