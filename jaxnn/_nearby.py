@@ -76,8 +76,10 @@ def _evaluate_one(eqn: JaxprEqn, inputs: list[Any]) -> list[Any]:
         return _evaluate(inner.jaxpr, inner.consts, inputs)
     if eqn.primitive is jax.lax.dot_general_p and sum(perturbed) == 1 and _is_plain_product(eqn, perturbed.index(True)):
         return [_product(eqn, inputs, perturbed.index(True))]
+    given = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = given if isinstance(given, tuple) else ((), given)  # JAX 0.8 has them apart
     with eqn.ctx.manager:
-        outputs = eqn.primitive.bind(*map(_added, inputs), **eqn.primitive.get_bind_params(eqn.params))
+        outputs = eqn.primitive.bind(*functions, *map(_added, inputs), **params)
     return outputs if eqn.primitive.multiple_results else [outputs]
 
 

@@ -1,14 +1,15 @@
 """The program of a sweep: `run`, traced once, as one compiled program for many configs, seeds and devices."""
 
+import itertools
 import math
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import PRNGKeyArray, PyTree
 
@@ -190,7 +191,7 @@ def _most_alive(jaxpr: Any, mapped: Sequence[bool]) -> tuple[int, list[bool]]:
 
 def _inside(equation: Any, mapped: list[bool]) -> tuple[int, list[bool]]:
     """The same of an operation: the most within it, and which of its outputs each run has for itself."""
-    inner = list(jax.extend.core.jaxprs_in_params(equation.params))
+    inner = _bodies(equation.params)
     outputs = [any(mapped)] * len(equation.outvars)
     if not any(mapped) or not inner:
         return 0, outputs
@@ -208,8 +209,15 @@ def _inside(equation: Any, mapped: list[bool]) -> tuple[int, list[bool]]:
     return max(_most_alive(body, [True] * len(body.invars))[0] for body in inner), outputs
 
 
+def _bodies(params: dict[str, Any]) -> list[Jaxpr]:
+    """The programs that an operation consists of, such as the body of a loop."""
+    values = itertools.chain(*(value if isinstance(value, tuple) else (value,) for value in params.values()))
+    closed = (value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in values)
+    return [value for value in closed if isinstance(value, Jaxpr)]
+
+
 def _is_variable(atom: Any) -> bool:
-    return not isinstance(atom, jax.extend.core.Literal)
+    return not isinstance(atom, Literal)
 
 
 def _bytes(aval: Any) -> int:

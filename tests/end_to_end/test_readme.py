@@ -66,7 +66,7 @@ def test_a_gradient_audited(capsys):
         if " WRONG (" not in ours:
             assert re.sub(r"to \S+,", "", ours).split() == re.sub(r"to \S+,", "", theirs).split()
             continue
-        numerical, analytic = map(float, re.findall(r"-?\d\.\d{3,}", ours))
+        numerical, analytic = map(float, re.findall(r"-?\d+\.\d{3,}", ours))
         np.testing.assert_allclose(analytic, 20 * numerical, rtol=1e-6)
         assert re.sub(r"\[.*\]  +\S+ +\S+", "", ours).split() == re.sub(r"\[.*\]  +\S+ +\S+", "", theirs).split()
 
