@@ -130,7 +130,13 @@ def test_the_install_cell_says_what_is_missing(committed, tmp_path):
 @pytest.mark.slow
 def test_the_oldest_jax_stays_and_runs_the_whole_notebook(committed, tmp_path):
     """pip itself, on a machine with the oldest JAX that jaxnn takes: it is left alone, and every cell works with it."""
-    environment = {**os.environ, "PIP_NO_CACHE_DIR": "1", "JAXNN_QUICK": "1", "JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"}
+    environment = {
+        **os.environ,
+        "PIP_NO_CACHE_DIR": "1",
+        "JAXNN_QUICK": "1",
+        "JAX_PLATFORMS": "cpu",
+        "MPLBACKEND": "agg",
+    }
     run = lambda *command: subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     (oldest,) = re.findall(r'"jax>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     assert run(sys.executable, "-m", "venv", "venv").returncode == 0
