@@ -26,6 +26,7 @@ from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes
 from experiments.shared.images import Images, load_mnist
 from experiments.shared.pictures import COLOURS, GREY, Picture, panels
+from jaxnn.older_jax import enable_x64
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
         return nn.numerical_gradient(lambda params: loss(params, x, labels), params, step=config.step)
 
     steps = np.logspace(-12, 0, config.steps)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
         both = [jax.jit(one) for one in (numerical, jax.grad(loss))]
         gradients = jax.device_get([one(wide, x, labels) for one in both])

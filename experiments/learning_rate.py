@@ -27,6 +27,7 @@ from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes, is_the_books
 from experiments.shared.images import Images, load_mnist
 from experiments.shared.pictures import COLOURS, GREY, Picture, curve, panels, smooth
+from jaxnn.older_jax import enable_x64
 
 WORDS = ("too small", "good", "too large")
 
@@ -89,7 +90,7 @@ def down_the_bowl(config: Config) -> np.ndarray:
 
         return jax.lax.fori_loop(0, config.bowl_steps, step, (start, optimizer.init(start)))[0]
 
-    with jax.enable_x64(True):
+    with enable_x64(True):
         return np.asarray(jax.jit(jax.vmap(descend))(np.array(config.bowl_rates, float)))
 
 

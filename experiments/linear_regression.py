@@ -30,6 +30,7 @@ from experiments.shared.claims import Claim, at_least, at_most, equal, near
 from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes
 from experiments.shared.pictures import COLOURS, GREY, Picture, curve, panels, plain
+from jaxnn.older_jax import enable_x64
 
 Params: TypeAlias = dict[str, Array]  # w [features] and b
 
@@ -99,7 +100,7 @@ def gradients(x: np.ndarray, y: np.ndarray) -> Outcomes:
             nn.numerical_gradient(lambda params: loss(params, x, y), params),
         ]
 
-    with jax.enable_x64(True):
+    with enable_x64(True):
         params = {"w": np.ones(x.shape[1]), "b": np.ones(())}
         found = jax.device_get(three_ways(params, x.astype(float), y.astype(float)))
     return {way: np.append(g["w"], g["b"]) for way, g in zip(("by_hand", "jax_grad", "numerical"), found, strict=True)}

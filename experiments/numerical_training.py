@@ -27,6 +27,7 @@ from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes, is_the_books
 from experiments.shared.images import Images, load_images
 from experiments.shared.pictures import COLOURS, GREY, Picture, panels
+from jaxnn.older_jax import enable_x64
 from jaxnn.progress import format_seconds
 
 
@@ -93,7 +94,7 @@ def run(config: Config, data: Images, key: PRNGKeyArray) -> Outcomes:
         _, history = jax.lax.scan(iteration, [start, start], batches)
         return history
 
-    with jax.enable_x64(True):
+    with enable_x64(True):
         digits = [
             nn.data.Dataset(jnp.asarray(data.scale(part.x), float), jnp.asarray(part.y))
             for part in (data.official, data.test)

@@ -34,6 +34,7 @@ from experiments.shared.claims import Claim, at_least, equal
 from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes, is_the_books
 from experiments.shared.pictures import COLOURS, Picture, panels
+from jaxnn.older_jax import enable_x64
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
         return jax.tree.map(lambda one: path(one, start, config.steps), optimizers, is_leaf=is_optimizer)
 
     # optax lets dtypes meet that are not the same.
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+    with enable_x64(True), jax.numpy_dtype_promotion("standard"):
         found = jax.device_get(paths(jnp.array(config.start, jnp.float64)))
     return found | {"pytorch": paths_by_pytorch(config)}
 

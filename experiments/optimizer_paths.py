@@ -30,6 +30,7 @@ from experiments.shared.claims import Claim, at_least, at_most, equal, true
 from experiments.shared.command import main
 from experiments.shared.experiment import Experiment, Outcomes, is_the_books
 from experiments.shared.pictures import COLOURS, GREY, Animation, Picture, panels
+from jaxnn.older_jax import enable_x64
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def run(config: Config, key: PRNGKeyArray) -> Outcomes:
     def paths(start: Array) -> Outcomes:
         return {name: path(optimizer, start, config.steps) for name, optimizer in optimizers.items()}
 
-    with jax.enable_x64(True):
+    with enable_x64(True):
         ours = jax.device_get(paths(jnp.array(config.start, jnp.float64)))
     rates = {name: getattr(config, name.lower()) for name in NAMES}
     by_hand = {name: path_by_hand(name, config.start, rate, config.steps) for name, rate in rates.items()}

@@ -16,7 +16,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jaxtyping import Array, Float, Int, PyTree
 
-__all__ = ["bytes_of_one_evaluation", "narrower_dtype", "nearby"]
+__all__ = ["bytes_of_one_evaluation", "inner_jaxprs", "narrower_dtype", "nearby"]
 
 
 class _Perturbed(NamedTuple):
@@ -77,7 +77,7 @@ def _evaluate_one(eqn: JaxprEqn, inputs: list[Any]) -> list[Any]:
     if eqn.primitive is jax.lax.dot_general_p and sum(perturbed) == 1 and _is_plain_product(eqn, perturbed.index(True)):
         return [_product(eqn, inputs, perturbed.index(True))]
     given = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = given if isinstance(given, tuple) else ((), given)  # JAX 0.8 has them apart
+    functions, params = given if isinstance(given, tuple) else ((), given)  # they are apart before JAX 0.9.2
     with eqn.ctx.manager:
         outputs = eqn.primitive.bind(*functions, *map(_added, inputs), **params)
     return outputs if eqn.primitive.multiple_results else [outputs]
@@ -135,7 +135,7 @@ def _roundings(jaxpr: Jaxpr, depending: Sequence[bool], bits: int) -> Iterator[s
         depending = [not isinstance(variable, Literal) and variable in reached for variable in eqn.invars]
         if not any(depending):
             continue
-        for inner in _inner(eqn):
+        for inner in inner_jaxprs(eqn):
             # Loops and branches have further arguments: there any may depend.
             same = len(inner.invars) == len(depending)
             yield from _roundings(inner, depending if same else [True] * len(inner.invars), bits)
@@ -150,11 +150,11 @@ def _roundings(jaxpr: Jaxpr, depending: Sequence[bool], bits: int) -> Iterator[s
 def _equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     for eqn in jaxpr.eqns:
         yield eqn
-        for inner in _inner(eqn):
+        for inner in inner_jaxprs(eqn):
             yield from _equations(inner)
 
 
-def _inner(eqn: JaxprEqn) -> Iterator[Jaxpr]:
+def inner_jaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     """The functions that an operation calls."""
     for part in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda node: isinstance(node, Jaxpr | ClosedJaxpr)):
         if isinstance(part, Jaxpr | ClosedJaxpr):

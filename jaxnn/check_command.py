@@ -20,6 +20,7 @@ from jaxnn.gradient_check import check_gradients
 from jaxnn.gradients import numerical_gradient
 from jaxnn.layers import Params
 from jaxnn.losses import mean_squared_error, softmax_cross_entropy
+from jaxnn.older_jax import enable_x64
 from jaxnn.presets import ModelConfig, build_model, check_model, resolve_model
 from jaxnn.progress import format_seconds
 from jaxnn.terminal import print_json
@@ -93,7 +94,7 @@ def run(config: CheckGradientsConfig, console: Console) -> bool:
 
 def _cost(loss: Callable[..., Array], params: Params, *args: Any) -> str:
     """One gradient of either kind, compiled, in float64."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         params, args = jax.tree.map(_in_float64, (params, args))
         flat, unravel = ravel_pytree(params)
         timed = np.linspace(0, flat.size - 1, flat.size if flat.size <= _TIMED else _SOME).astype(int)

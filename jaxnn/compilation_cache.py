@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 
+from jaxnn.older_jax import unregister
+
 __all__ = ["MOST_BYTES", "cache_folder", "keep_compiled", "kept_in", "total_bytes"]
 
 MOST_BYTES = 256 * 2**20  # a network's programs take 0.3 to 2 MB
@@ -102,7 +104,7 @@ def _takes_back(verdict: Path) -> bool:
         with _quiet():  # XLA's own log of a refusal
             for _ in range(2):
                 jax.jit(lambda x: x + 1).lower(0.0).compile()
-        jax.monitoring.unregister_event_listener(count)
+        unregister(count, "event")
         verdict.write_text("yes" if hits else "no")
     return verdict.read_text() == "yes"
 

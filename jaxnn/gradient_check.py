@@ -16,6 +16,7 @@ from jaxnn._differences import Values, central, judge, ladder, noise, relative_e
 from jaxnn._gradient_subject import NOT_DETERMINISTIC, Subject, prepare
 from jaxnn.gradient_report import GradientReport, Kink, LeafReport
 from jaxnn.gradients import check_entries, leaf_names
+from jaxnn.older_jax import enable_x64
 
 __all__ = ["check_gradients"]
 
@@ -98,7 +99,7 @@ def check_gradients(
         raise ValueError("check_gradients looks at values: call it outside jit, vmap and grad")
     wide = np.dtype(dtype) == np.float64
     # Arrays in f's surroundings may be narrower: let them meet the wider ones.
-    with jax.enable_x64(wide), jax.numpy_dtype_promotion("standard"), np.errstate(all="ignore"):
+    with enable_x64(wide), jax.numpy_dtype_promotion("standard"), np.errstate(all="ignore"):
         check_entries(params)
         for name, leaf in zip(leaf_names(params), jax.tree.leaves(params), strict=True):
             check_finite(name, leaf)

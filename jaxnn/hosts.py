@@ -7,6 +7,7 @@ hangs falls silent, and one that has finished says so and waits for the others.
 
 import atexit
 import contextlib
+import inspect
 import json
 import os
 import re
@@ -95,6 +96,9 @@ def start(coordinator: str, processes: int | None = None, process_id: int | None
     _roll = Peers(peers, processes, process_id)
     try:
         with waiting():
+            name = "shutdown_timeout_seconds"  # JAX 0.7 has no such limit
+            takes = inspect.signature(jax.distributed.initialize).parameters
+            limits: dict[str, Any] = {name: SECONDS_TO_ANSWER} if name in takes else {}
             jax.distributed.initialize(
                 coordinator,
                 processes,
@@ -102,7 +106,7 @@ def start(coordinator: str, processes: int | None = None, process_id: int | None
                 cluster_detection_method="deactivate",
                 initialization_timeout=SECONDS_TO_ANSWER,
                 heartbeat_timeout_seconds=SECONDS_OF_JAX,
-                shutdown_timeout_seconds=SECONDS_TO_ANSWER,
+                **limits,
             )
     except BaseException as error:
         _roll.part()

@@ -1,6 +1,5 @@
 """The program of a sweep: `run`, traced once, as one compiled program for many configs, seeds and devices."""
 
-import itertools
 import math
 import traceback
 from collections.abc import Callable, Sequence
@@ -9,12 +8,13 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Literal
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxnn._checks import is_concrete
 from jaxnn._columns import Columns, name_leaves
+from jaxnn._nearby import inner_jaxprs
 
 Run: TypeAlias = Callable[[Any, PRNGKeyArray], PyTree]
 
@@ -191,7 +191,7 @@ def _most_alive(jaxpr: Any, mapped: Sequence[bool]) -> tuple[int, list[bool]]:
 
 def _inside(equation: Any, mapped: list[bool]) -> tuple[int, list[bool]]:
     """The same of an operation: the most within it, and which of its outputs each run has for itself."""
-    inner = _bodies(equation.params)
+    inner = list(inner_jaxprs(equation))
     outputs = [any(mapped)] * len(equation.outvars)
     if not any(mapped) or not inner:
         return 0, outputs
@@ -207,13 +207,6 @@ def _inside(equation: Any, mapped: list[bool]) -> tuple[int, list[bool]]:
     if len(inner) == 1 and len(inner[0].invars) == len(mapped):
         return _most_alive(inner[0], mapped)
     return max(_most_alive(body, [True] * len(body.invars))[0] for body in inner), outputs
-
-
-def _bodies(params: dict[str, Any]) -> list[Jaxpr]:
-    """The programs that an operation consists of, such as the body of a loop."""
-    values = itertools.chain(*(value if isinstance(value, tuple) else (value,) for value in params.values()))
-    closed = (value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in values)
-    return [value for value in closed if isinstance(value, Jaxpr)]
 
 
 def _is_variable(atom: Any) -> bool:

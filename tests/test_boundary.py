@@ -14,6 +14,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import unregister
 from tests.boundary_data import FILES
 from tests.boundary_formulas import FORMULAS, IMAGES, KEY, X
 from tests.boundary_interop import INTEROP
@@ -49,7 +50,7 @@ def work():
     jax.clear_caches()  # or what another case has compiled would go unnoticed
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield done
-    jax.monitoring.unregister_event_duration_listener(listen)
+    unregister(listen, "event_duration")
 
 
 @pytest.mark.parametrize("call, sentence", CASES)

@@ -17,6 +17,7 @@ import jaxnn as nn
 from jaxnn import checkpoint_folder, programs, runner
 from jaxnn.checkpoint import read_about, read_history
 from jaxnn.checkpoint_folder import best_of, checkpoints_in
+from jaxnn.older_jax import unregister
 
 pytestmark = pytest.mark.little_optimized
 
@@ -444,7 +445,7 @@ def test_nothing_is_compiled_after_the_first_epoch(tmp_path):
     try:
         train(tmp_path, epochs=10, report=epochs.append, best="validation/loss")
     finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+        unregister(listen, "event_duration")
     assert compiled, "the listener hears"
     assert not [epoch for epoch in compiled if epoch >= 1]
 

@@ -137,7 +137,7 @@ class TestConv2d:
 
 @pytest.mark.parametrize("name", FEW)
 def test_in_float64_to_the_last_digits(name):
-    with jax.enable_x64():
+    with enable_x64(True):
         conv, _, _, _, strides, pads = case(name)
         x_shape, W_shape, *_ = CASES[name]
         x, W = draw(1, x_shape, W_shape, dtype=np.float64)
@@ -380,6 +380,7 @@ SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxnn.convolution import conv2d
+from jaxnn.older_jax import enable_x64
 
 jax.config.update("jax_num_cpu_devices", 2)
 mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))

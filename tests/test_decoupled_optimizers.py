@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 from tests.optimizer_cases import run
 
 pytestmark = pytest.mark.little_optimized
@@ -119,7 +120,7 @@ class TestMuon:
         for _ in range(5):
             s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
         optimizer = nn.muon(0.1, consistent_rms=0.2)
-        with jax.enable_x64(True):
+        with enable_x64(True):
             update, _ = optimizer.update(jnp.asarray(g), optimizer.init(jnp.asarray(g)))
         np.testing.assert_allclose(update, -0.1 * 0.2 * np.sqrt(7) * (U * s) @ Vt, atol=1e-12)
 

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jax.test_util import check_grads
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 
 
 def two_layer_net(hidden=50, batch=100):
@@ -151,7 +152,7 @@ class TestBesideTheStockTools:
     @staticmethod
     def jax_check(factor, *, wide, **options):
         f, params = times(factor)
-        with jax.enable_x64(wide), jax.numpy_dtype_promotion("standard"):
+        with enable_x64(wide), jax.numpy_dtype_promotion("standard"):
             dtype = jnp.float64 if wide else jnp.float32
             params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, dtype)), params)
             check_grads(f, (params,), order=1, modes=("rev",), **options)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 
 pytestmark = pytest.mark.little_optimized
 
@@ -50,7 +51,7 @@ def network(dtype=np.float64):
 @pytest.mark.parametrize("batch", [None, *(pytest.param(batch, marks=pytest.mark.slow) for batch in (1, 7, 1000))])
 def test_equals_the_textbooks_loop(batch):
     params, x, y = network()
-    with jax.enable_x64(True):
+    with enable_x64(True):
 
         def loss(params):
             W1, b1, W2, b2 = params
@@ -83,7 +84,7 @@ def test_equals_the_textbooks_loop(batch):
 def test_every_way_to_write_a_product_gives_the_same(product):
     """Products with a perturbed matrix are taken apart: x @ W and what the perturbation adds."""
     (W, *_), x, _ = network()
-    with jax.enable_x64(True):
+    with enable_x64(True):
         f = lambda W: jnp.sum(jnp.sin(product[1](jnp.asarray(x), W)))
         expected = x.T @ np.cos(x @ W)
         np.testing.assert_allclose(nn.numerical_gradient(f, jnp.asarray(W)), expected, rtol=1e-8, atol=1e-9)
@@ -93,7 +94,7 @@ def test_every_way_to_write_a_product_gives_the_same(product):
 def test_a_square_matrix_is_not_taken_for_its_transpose(side):
     random = np.random.default_rng(0)
     W, x = random.normal(size=(4, 4)), random.normal(size=(4, 4))
-    with jax.enable_x64(True):
+    with enable_x64(True):
         f = lambda W: jnp.sum(jnp.sin(x @ W if side == "right" else W @ x))
         expected = x.T @ np.cos(x @ W) if side == "right" else np.cos(W @ x) @ x.T
         np.testing.assert_allclose(nn.numerical_gradient(f, jnp.asarray(W)), expected, rtol=1e-8, atol=1e-9)
@@ -132,7 +133,7 @@ def test_takes_any_pytree_and_keeps_its_structure_shapes_and_dtypes():
 @hypothesis.settings(max_examples=6, deadline=None)
 def test_of_a_quadratic(shape, dtype, batch):
     """The central difference of a quadratic is exact but for rounding, whatever the step."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         p = jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
         gradient = nn.numerical_gradient(lambda tree: jnp.sum(tree["p"] ** 2), {"p": p}, batch=batch)["p"]
     assert gradient.dtype == dtype
@@ -154,7 +155,7 @@ def test_divides_by_the_step_that_was_made():
 
 def test_subtracts_before_it_rounds():
     """f in float64 of params in float32: of 1000.000x the differences are in the last digits."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         f = lambda p: 1000 + jnp.sum(p.astype(jnp.float64) ** 2)
         gradient = nn.numerical_gradient(f, jnp.array([1, 2, 3], jnp.float32))
     np.testing.assert_allclose(gradient, [2, 4, 6], rtol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "jaxnn"
 FLOORS = [
-    {"_checks", "_dtypes", "_transitions"},
+    {"_checks", "_dtypes", "older_jax", "_transitions"},
     {
         "_products",
         "convolution",

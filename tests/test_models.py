@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 
 pytestmark = pytest.mark.little_optimized
 
@@ -46,7 +47,7 @@ def test_two_layer_net_gradient_equals_backpropagation(std):
 
     expected_loss, expected = backpropagation_64(params, x, labels)
     # In float64 the formulas agree to 1e-6 and far beyond; in float32 to its rounding.
-    with jax.enable_x64(True):
+    with enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), params)
         value, gradient = jax.value_and_grad(loss)(wide, jnp.asarray(x, jnp.float64))
         np.testing.assert_allclose(value, expected_loss, rtol=1e-12)

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 from tests.optimizer_cases import CASES, EVERY_LEAF, last, run
 
 MAKERS = {
@@ -72,7 +73,7 @@ class TestEveryForm:
     )
     def test_keeps_structure_and_dtype(self, name, dtype):
         optimizer = FORMS[name](0.1)
-        with jax.enable_x64(dtype == jnp.float64):
+        with enable_x64(dtype == jnp.float64):
             params, gradients = params_and_gradients(dtype)
             params = Pair(Record(params, None), [{}, (), jnp.zeros((0, 3), dtype), jnp.ones((2, 2, 1, 3), dtype)])
             grads = Pair(
@@ -305,7 +306,7 @@ def test_a_gradient_through_the_run_to_its_rate(name):
         larger = jax.tree.map(lambda g: 20 * lr * g, gradients)  # so that the roots are on the way
         return sum(jnp.sum(W**2) for W in jax.tree.leaves(last(run(MAKERS[name](lr), params, larger)[0])))
 
-    with jax.enable_x64(True):
+    with enable_x64(True):
         params, gradients = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (params, gradients))
         above, below, (_, slope) = jax.jit(lambda lr: (end(lr + 1e-6), end(lr - 1e-6), jax.value_and_grad(end)(lr)))(
             0.05

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 from tests.optimizer_cases import CASES, last, run
 
 pytestmark = pytest.mark.little_optimized
@@ -66,7 +67,7 @@ def tree_of_chance(steps):
 def recorded_gradients():
     """Of 1,000 steps of Adam in float64 on the bundled digits."""
     data = nn.data.load("digits").train
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = jnp.asarray(data.x / 16.0, jnp.float64), jnp.asarray(data.y, jnp.int32)
         params, *_ = network().init(jax.random.key(0), x.shape[1:])
         params = jax.tree.map(lambda W: W.astype(jnp.float64), params)
@@ -86,7 +87,7 @@ def recorded_gradients():
 
 def walk(optimizer, dtype):
     """The parameters after each step in JAX."""
-    with jax.enable_x64(dtype == np.float64), jax.numpy_dtype_promotion("standard"):
+    with enable_x64(dtype == np.float64), jax.numpy_dtype_promotion("standard"):
         params, gradients = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), problem())
         walked = jax.jit(lambda *tree: run(optimizer, *tree)[0])(params, gradients)
         return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), walked)

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 from tests import textbook
 from tests.optimizer_cases import EVERY_LEAF, last, run
 
@@ -29,7 +30,7 @@ def one_matrix():
 
 
 def in_jax(optimizer, params, gradients):
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+    with enable_x64(True), jax.numpy_dtype_promotion("standard"):
         return np.asarray(jax.jit(lambda *tree: run(optimizer, *tree)[0])(jnp.asarray(params), jnp.asarray(gradients)))
 
 

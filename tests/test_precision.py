@@ -7,6 +7,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn import cli, runner, search_command
+from jaxnn.older_jax import enable_x64
 from jaxnn.run_folder import read_config
 from jaxnn.train_options import TrainOptions
 
@@ -191,7 +192,7 @@ def test_data_that_is_split_or_read_or_mapped_over(tmp_path):
 
 def test_without_it_float64_stays(digits):
     """`jaxnn train` under JAX_ENABLE_X64: nothing is narrowed that nobody asked for."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = X.astype(np.float64), Y
         run = lambda key, x, y, dtype: nn.fit(
             nn.mlp([8], 3), nn.softmax_cross_entropy, nn.sgd(0.1), (x, y), key=key, epochs=1, batch_size=20,

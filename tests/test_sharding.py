@@ -4,6 +4,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn import cli, programs, runner, train_command
+from jaxnn.older_jax import enable_x64
 from jaxnn.sharding import check_batch_sharding, own_rows, place_rows, split_evenly
 
 pytestmark = pytest.mark.little_optimized
@@ -116,7 +117,7 @@ def test_training_from_the_host_equals_one_device_and_each_device_holds_its_part
 @four
 def test_training_over_devices_follows_how_jax_is_configured_in_this_thread(split):
     train = nn.data.Dataset(np.float64(X := np.arange(16.0).reshape(8, 2)), X[:, :1])
-    with jax.enable_x64(True):
+    with enable_x64(True):
         result = runner.train(
             nn.linear_regression(), nn.mean_squared_error, nn.sgd(0.001), train, key=jax.random.key(0), epochs=1,
             batch_size=8, validation=train, metrics={}, batch_sharding=split,

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 from jaxnn.training import epoch_indices
 
 pytestmark = pytest.mark.little_optimized
@@ -277,7 +278,7 @@ def test_schedule_and_optax_optimizer():
 
 @pytest.mark.slow
 def test_runs_in_float64():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         data = nn.data.Dataset(X.astype(np.float64), Y.astype(np.int64))
         result = fit(nn.mlp([5], 3, batch_norm=True, dropout=0.1), nn.adam(0.01), data, validation=data)
         assert {leaf.dtype for leaf in jax.tree.leaves(result.params)} == {np.dtype(np.float64)}

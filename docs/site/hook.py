@@ -51,7 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
             if place is not None and files.get_file_from_path(f"repository/{place}") is None:
                 files.append(File.generated(config, f"repository/{place}", abs_src_path=str(ROOT / place)))
     text, pictures = notebook_page(ROOT / _NOTEBOOK, f"repository/{_NOTEBOOK}")
-    made = {_NOTEBOOK_PAGE: text, _RESULTS_PAGE: render(_experiments()), **pictures}
+    made = {_NOTEBOOK_PAGE: text, _RESULTS_PAGE: render(_experiments(), home="./"), **pictures}
     for place, content in made.items():
         files.append(File.generated(config, place, content=content))
 

@@ -19,6 +19,7 @@ import jax
 from experiments.shared.claims import Claim
 from experiments.shared.images import Images, Place
 from experiments.shared.pictures import Picture
+from jaxnn.older_jax import unregister
 from jaxnn.versions import available_cores, describe_devices, describe_processor, versions
 
 __all__ = [
@@ -221,7 +222,7 @@ class CompileSeconds:
         return self
 
     def __exit__(self, *error: object) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._hear)
+        unregister(self._hear, "event_duration")
 
     def _hear(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":

@@ -290,8 +290,8 @@ def _title(name: str) -> str:
     return " ".join([first[0].upper() + first[1:], *others])
 
 
-def render(sections: Sequence[Section]) -> str:
-    """The page, in HTML."""
+def render(sections: Sequence[Section], home: str | None = None) -> str:
+    """The page, in HTML; as a part of a site it leads back to its home."""
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
@@ -308,6 +308,7 @@ def render(sections: Sequence[Section]) -> str:
     results = [section.result for section in sections]
     return environment.get_template("page.html.jinja").render(
         sections=sections,
+        home=home,
         rows=rows_of(sections),
         groups=GROUPS,
         titles=ROWS,

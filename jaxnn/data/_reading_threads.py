@@ -15,6 +15,7 @@ import jax
 from jaxnn.data._reading import ReadingProcess, Recipe, checked_order, read_batch
 from jaxnn.data.batching import Index
 from jaxnn.data.dataset import DataError, Dataset
+from jaxnn.older_jax import enable_x64
 
 _END_SECONDS = 1.0  # how long closing waits for an example that is being read
 _LOOK_SECONDS = 1.0  # how often whoever waits looks again
@@ -112,7 +113,7 @@ class Reading:
     def fetch(self, number: int, recipe: Recipe, process: ReadingProcess | None) -> _Work:
         """In a reading thread: the batch, as soon as there is room for it."""
         try:
-            with jax.enable_x64(self._x64):
+            with enable_x64(self._x64):
                 return self._fetch(number, recipe, process)
         finally:
             if self._closed and process is not None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import jaxnn as nn
+from jaxnn.older_jax import enable_x64
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,7 +128,7 @@ def test_a_masked_array_is_refused():
 @pytest.mark.parametrize("size", [1e-200, 1e-30, 1.0, 1e30, 1e200])
 def test_a_deviation_of_any_size(size):
     x = np.random.default_rng(0).normal(size=(100, 3))
-    with jax.enable_x64(True):
+    with enable_x64(True):
         fitted = nn.data.standardize(x * size)
         np.testing.assert_allclose(fitted.std, x.std(axis=0) * size, rtol=1e-12)
         np.testing.assert_allclose(fitted(x * size), (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-10, atol=1e-12)
@@ -135,7 +136,7 @@ def test_a_deviation_of_any_size(size):
 
 def test_a_deviation_near_the_largest_number():
     x = np.array([[0.0], [0.0], [0.0], [0.0], [1.5e308]])
-    with jax.enable_x64(True):
+    with enable_x64(True):
         np.testing.assert_allclose(nn.data.standardize(x).std, [0.4 * 1.5e308], rtol=1e-12)
 
 

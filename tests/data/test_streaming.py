@@ -23,6 +23,7 @@ from jaxnn.data._reading import Arrays
 from jaxnn.data.dataset import DataError
 from jaxnn.data.image_folder import FolderParts
 from jaxnn.data.streaming import stream
+from jaxnn.older_jax import enable_x64
 from jaxnn.sampling import epoch_indices
 
 pytestmark = pytest.mark.little_optimized
@@ -634,7 +635,7 @@ def test_whole_numbers_that_the_device_would_cut_off():
     came, error = read(stream((x, np.arange(3))), 1)
     assert came == [0, 1]
     assert str(error).startswith("example 2: x[0] is 4294967296; expected -2147483648 to 2147483647, what int32 holds")
-    with jax.enable_x64(True):
+    with enable_x64(True):
         batches = list(stream((x, np.arange(3))).batches(3, key=KEY, sampling="in_order"))
     np.testing.assert_array_equal(batches[0].x, x)
     assert batches[0].x.dtype == np.int64

@@ -129,13 +129,17 @@ def test_the_notebook_is_a_page_with_what_it_printed(site):
     nbformat = pytest.importorskip("nbformat")
     page = (site / "notebook" / "index.html").read_text()
     shown = html.unescape(re.sub(r"<[^>]+>", "", page))
+    outputs = [
+        html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
+        for text in re.findall(r'<span class="filename">Output</span>(.*?)</pre>', page, re.DOTALL)
+    ]
     for cell in nbformat.read(ROOT / "experiments" / "colab.ipynb", as_version=4).cells:
         if cell.cell_type == "code":
             assert cell.source in shown
-            assert all(output.get("text", "").rstrip() in shown for output in cell.outputs)
-    (picture,) = re.findall(r'<img alt="What the cell above draws" src="([^"]+)"', page)
+            assert all(output.text.strip() in outputs for output in cell.outputs if output.output_type == "stream")
+    (picture,) = re.findall(r'<img alt="Validation accuracy of 64 networks[^"]*" src="([^"]+)"', page)
     assert (site / "notebook" / picture).resolve().read_bytes().startswith(b"\x89PNG")
-    (source,) = re.findall(r'href="([^"]+)">a notebook</a>', page)
+    (source,) = re.findall(r'href="([^"]+)">Download the notebook</a>', page)
     assert (site / "notebook" / source).resolve().read_bytes() == (ROOT / "experiments" / "colab.ipynb").read_bytes()
 
 
@@ -146,6 +150,7 @@ def test_every_experiment_is_listed_and_leads_to_its_results(site):
     )
     assert [name for name, _ in listed] == list(NAMES)
     results = (site / "results.html").read_text()
+    assert '<a href="./">jaxnn</a>' in results
     assert all(f'<article id="{name}"' in results for name in NAMES)
 
 
