@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxnn import _products, convolution
+from jaxnn.older_jax import enable_x64
 
 pytestmark = pytest.mark.little_optimized
 
@@ -380,7 +381,6 @@ SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxnn.convolution import conv2d
-from jaxnn.older_jax import enable_x64
 
 jax.config.update("jax_num_cpu_devices", 2)
 mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
