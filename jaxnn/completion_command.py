@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from jaxnn import data
-from jaxnn.config import OPTIMIZERS, SCHEDULES
+from jaxnn.config import CHOICES
+from jaxnn.data.loading import Task
 from jaxnn.data_options import SCALINGS
 from jaxnn.presets import ACTIVATIONS, PRESETS
-from jaxnn.sampling import Sampling
 
 __all__ = ["CompletionConfig", "run"]
 
@@ -33,15 +33,12 @@ class CompletionConfig:
 
 
 _NAMES: dict[str, tuple[str, ...]] = {
+    **CHOICES,
     "model": tuple(PRESETS),
-    "optimizer": tuple(OPTIMIZERS),
-    "schedule": tuple(SCHEDULES),
     "activation": tuple(ACTIVATIONS),
-    "sampling": get_args(Sampling),
     "dataset": tuple(source.name for source in data.sources()),
-    "compute_dtype": ("bfloat16", "float32"),
     "scaling": SCALINGS,
-    "task": ("classification", "regression"),
+    "task": get_args(Task),
     "on_divergence": ("stop", "restore", "ignore"),
 }
 

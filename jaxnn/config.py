@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import optax
 import tyro
@@ -14,8 +14,19 @@ from jaxnn._checks import check_choice, check_number, check_size
 from jaxnn.data_options import check_options
 from jaxnn.hosts import check_roll
 from jaxnn.presets import PRESETS, ModelConfig, check_model, of_the_model, resolve_model
+from jaxnn.sampling import Sampling
 
-__all__ = ["OPTIMIZERS", "PLACE", "TrainConfig", "build_optimizer", "check_names", "decouples", "from_json", "resolve"]
+__all__ = [
+    "CHOICES",
+    "OPTIMIZERS",
+    "PLACE",
+    "TrainConfig",
+    "build_optimizer",
+    "check_names",
+    "decouples",
+    "from_json",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,13 @@ SCHEDULES: dict[str, Callable[[float, int], optax.ScalarOrSchedule]] = {
     "one_cycle": lambda rate, steps: optax.cosine_onecycle_schedule(steps, rate),
 }
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": tuple(OPTIMIZERS),
+    "sampling": get_args(Sampling),
+    "schedule": tuple(SCHEDULES),
+    "compute_dtype": ("bfloat16", "float32"),
+}
+
 # Rates that are reasonable for small networks; a preset's own is for its own optimizer.
 _LEARNING_RATES = {
     "sgd": 0.1,
@@ -149,15 +167,10 @@ def check_names(config: TrainConfig) -> None:
     """Refuse unknown names and numbers out of range: all that can be said before the data is read."""
     check_options(config)
     check_model(config)
-    for name, choices in {
-        "optimizer": OPTIMIZERS,
-        "sampling": ("shuffle", "replacement", "in_order"),
-        "schedule": SCHEDULES,
-        "compute_dtype": ("bfloat16", "float32"),
-    }.items():
+    for name, choices in CHOICES.items():
         value = getattr(config, name)
         if value is not None:
-            check_choice(name, value, list(choices))
+            check_choice(name, value, choices)
     for name in ("learning_rate", "weight_decay"):
         value = getattr(config, name)
         if value is not None:

@@ -27,4 +27,4 @@ def experiments_list(sections: list[Section], page: str) -> str:
         f"{len(section.claims) - len(section.failing)} of {len(section.claims)} claims hold"
         for section in sections
     )
-    return "\n".join([f"[All results on one page]({page}) (7 MB), or question by question:\n", *entries])
+    return "\n".join([f"[All results on one page]({page}), or question by question:\n", *entries])
